@@ -1,0 +1,1 @@
+"""AIMIC: train, judge and serve microscopic image classifiers without writing code."""

@@ -1,0 +1,59 @@
+"""Credentials become a principal here, once; routes only name the permission they need.
+
+Embedded mode without a key is open to this machine alone: loopback address, loopback Host header (against
+DNS rebinding) and, for browsers, a loopback Origin (against other sites' pages posting to us).
+"""
+
+import hmac
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from aimic.domain.site import OWNER, Permission, Principal
+from aimic.errors import ForbiddenError, NotAuthenticatedError
+from aimic.settings import Settings, is_loopback
+
+
+class Authenticator:
+    """Knows the installation's key; turns request headers into a principal."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = settings.key()
+        self._hosts = frozenset(settings.allowed_hosts)
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """The principal of a request with these (lower-case) headers, or gRPC metadata.
+
+        NotAuthenticatedError without a valid key where one is needed; ForbiddenError for a foreign page.
+        """
+        if self._key is None:
+            self._check_local(headers)
+            return OWNER
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), self._key.encode()):
+            return OWNER
+        raise NotAuthenticatedError("Send the API key as 'Authorization: Bearer <key>'.")
+
+    def _check_local(self, headers: Mapping[str, str]) -> None:
+        host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
+        origin = headers.get("origin")
+        if host not in self._hosts or (origin and urlsplit(origin).hostname not in self._hosts):
+            raise ForbiddenError(
+                f"This installation has no key, so it answers to this machine only, not to {origin or host}."
+            )
+
+
+def require(principal: Principal, permission: Permission) -> None:
+    """Raise ForbiddenError unless `principal` holds `permission`."""
+    if not principal.may(permission):
+        raise ForbiddenError(
+            f"{principal.name} may not {permission.value}; ask an administrator of the site."
+        )
+
+
+def refuse_open_bind(settings: Settings) -> None:
+    """A service bound beyond loopback does not start without a key: SystemExit with the reason."""
+    if not is_loopback(settings.host) and settings.key() is None:
+        raise SystemExit(
+            f"Refusing to listen on {settings.host} without a key, because anybody on the network could use it. "
+            "Set AIMIC_API_KEY_FILE to a file with a long random key, or bind to 127.0.0.1."
+        )

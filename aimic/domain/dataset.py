@@ -1,0 +1,167 @@
+"""Data sets: an immutable manifest per version, and what a person is told about it."""
+
+from collections import Counter
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+
+from aimic.domain.base import Command, Value, sha256_of
+
+
+class Sample(Value):
+    """One image of a manifest, named by the SHA-256 of the bytes we store."""
+
+    sha256: str
+    label: int
+    """Index into the manifest's class list."""
+    group: int | None = None
+    """Patient or slide as a dense number in order of first appearance; the real name is elsewhere."""
+    size: int
+    """Stored bytes."""
+
+
+class Manifest(Value):
+    """What a data set version is: samples in a fixed order, classes in a fixed order, one hash."""
+
+    format: Literal[1] = 1
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex SHA-256 of the canonical JSON; jobs, bundles and reports name it."""
+        return sha256_of(self.model_dump(mode="json"))
+
+    def counts(self) -> tuple[int, ...]:
+        """Samples per class, in class order."""
+        seen = Counter(sample.label for sample in self.samples)
+        return tuple(seen[index] for index in range(len(self.classes)))
+
+
+class Level(StrEnum):
+    """How loudly a finding speaks."""
+
+    INFO = "info"
+    WARNING = "warning"
+
+
+class Finding(Value):
+    """Something a person should know before training, in plain words."""
+
+    code: str
+    """Stable identifier, such as `near_duplicates_across_classes`."""
+    level: Level = Level.WARNING
+    message: str
+    details: dict[str, Any] = {}
+
+
+class Refusal(Value):
+    """One file that did not go in, and why."""
+
+    name: str
+    code: str
+    reason: str
+
+
+class LabelRule(Command):
+    """Where labels and groups come from. With nothing set: the folder directly above the file."""
+
+    labels_csv: str | None = None
+    """Text of a CSV with a header: a file column (file|filename|image|path|name), a label column
+    (label|class|category), and optionally group|patient|slide and fold|split columns."""
+    label_pattern: str | None = None
+    """Regular expression searched in the path below the root, with a named group `label`."""
+    group_pattern: str | None = None
+    """Regular expression searched in the path below the root, with a named group `group`
+    (or exactly one unnamed group)."""
+    label_names: dict[str, str] = {}
+    """Optional renaming of raw labels, such as {"1": "ALL", "0": "healthy"}."""
+
+
+class ImportRequest(Command):
+    """Bring finished uploads (archives or single images) into a data set, as its next version."""
+
+    dataset: str
+    uploads: tuple[str, ...]
+    labels: LabelRule = LabelRule()
+
+
+class ImportStatus(StrEnum):
+    """The life of an import."""
+
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Import(Value):
+    """The state of one import; the counts go up while it runs."""
+
+    id: str
+    dataset: str
+    status: ImportStatus
+    phase: str = ""
+    seen: int = 0
+    """Files looked at."""
+    total: int | None = None
+    """Files to look at, once known."""
+    stored: int = 0
+    """New images stored."""
+    known: int = 0
+    """Images that were there already."""
+    refused: int = 0
+    ignored: int = 0
+    """Hidden files and the like."""
+    version: int | None = None
+    """The data set version made, once done."""
+    error: str | None = None
+    created_at: datetime
+
+
+class DatasetVersion(Value):
+    """One immutable version, with what is worth knowing about it."""
+
+    dataset: str
+    version: int
+    manifest_hash: str
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    groups: int | None
+    """How many patients or slides are known; None when nobody said."""
+    refused: int
+    findings: tuple[Finding, ...]
+    created_at: datetime
+
+
+class Dataset(Value):
+    """A named data set and its newest version."""
+
+    name: str
+    latest: DatasetVersion | None
+    created_at: datetime
+
+
+class SampleView(Value):
+    """One sample as a person sees it in a list; `name` is the owner's view only."""
+
+    sha256: str
+    label: str
+    group: int | None
+    name: str | None
+    width: int
+    height: int
+    media_type: str
+    size: int
+
+
+class Upload(Value):
+    """A resumable upload (tus 1.0): `offset` bytes of `length` are safe."""
+
+    id: str
+    filename: str
+    length: int
+    offset: int
+    fingerprint: str | None = None
+    """The client's name for the same bytes, so that a second try finds the first."""

@@ -1,0 +1,44 @@
+"""The promise of something that runs a network."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aimic.domain.base import Value
+
+
+class LoadedModel(Value):
+    """A model in memory, ready to answer."""
+
+    bundle_hash: str
+    executor: str
+    """How it runs, such as `torch-eager-fp32-cpu`; named in every answer."""
+    classes: tuple[str, ...]
+    image_size: int
+
+
+class Predictor(Protocol):
+    """Runs bundles by hash. Thread-safe. It neither decodes, queues, nor calibrates: the data plane does."""
+
+    def load(self, bundle: Path) -> LoadedModel:
+        """Verify the bundle directory (hash, classes, preprocessing, check logits), load and warm it.
+
+        CorruptError when anything does not match. Loading a loaded bundle again is harmless.
+        """
+
+    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits [n, classes] for uint8 RGB pixels [n, height, width, 3] of the model's image size.
+
+        An image's logits don't depend on the batch (to 1e-5 in probability). NotFoundError if not loaded.
+        """
+
+    def unload(self, bundle_hash: str) -> None:
+        """Free the model; unloading what isn't loaded is harmless."""
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """What is in memory."""
+
+    def close(self) -> None:
+        """Free everything."""

@@ -1,0 +1,175 @@
+"""What every HTTP service shares: request ids, problem details (RFC 9457), metrics, the operations port."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aimic.errors import AimicError, InvalidInputError
+from aimic.telemetry import new_request_id, request_id
+
+logger = logging.getLogger(__name__)
+
+REQUEST_SECONDS = Histogram(
+    "aimic_http_request_duration_seconds",
+    "Time from the first byte of a request to the last of its answer",
+    ["service", "method", "route", "status"],
+)
+PROBLEMS = Counter("aimic_http_problems_total", "Error answers by code", ["service", "code"])
+
+
+class RequestContext:
+    """ASGI middleware: gives each request an id (the caller's, when it is sane), measures it, logs it."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent = Headers(scope=scope).get("x-request-id", "")
+        current = sent if 0 < len(sent) <= 64 and sent.isascii() and sent.isprintable() else new_request_id()
+        token = request_id.set(current)
+        status = 500
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = current
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            # The route's template, not the path: a path would make a metric per id.
+            route = getattr(scope.get("route"), "path", "unmatched")
+            REQUEST_SECONDS.labels(self.service, scope["method"], route, str(status)).observe(seconds)
+            logger.info(
+                "request",
+                extra={
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "seconds": round(seconds, 4),
+                },
+            )
+            request_id.reset(token)
+
+
+def problem(status: int, code: str, title: str, detail: str, **more: Any) -> JSONResponse:
+    """An RFC 9457 problem document."""
+    body = {
+        "type": f"urn:aimic:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id.get(),
+        **more,
+    }
+    return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def problem_of(error: AimicError) -> JSONResponse:
+    """The problem document of one of our errors."""
+    answer = problem(error.status, error.code, error.title, error.message, details=error.details)
+    if error.retry_after_s is not None:
+        answer.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return answer
+
+
+def install_problem_handlers(app: Starlette, service: str) -> None:
+    """Every error of `app` becomes a problem document; what we didn't foresee is logged with its trace."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, AimicError)
+        PROBLEMS.labels(service, error.code).inc()
+        return problem_of(error)
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        PROBLEMS.labels(service, "http").inc()
+        answer = problem(error.status_code, "http", str(error.detail), str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def validation(_: Request, error: Exception) -> Response:
+        issues = getattr(error, "errors", list)()
+        words = "; ".join(f"{'.'.join(str(p) for p in i['loc'][1:])}: {i['msg']}" for i in issues[:5])
+        return problem_of(InvalidInputError(words or "The request is not valid."))
+
+    async def unforeseen(_: Request, error: Exception) -> Response:
+        logger.error("unforeseen error", exc_info=error)
+        PROBLEMS.labels(service, "internal").inc()
+        return problem(
+            500,
+            "internal",
+            AimicError.title,
+            "Nothing you sent is lost that was acknowledged. Try again; if it stays, give support the request id.",
+        )
+
+    app.add_exception_handler(AimicError, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unforeseen)
+    try:
+        from fastapi.exceptions import RequestValidationError
+    except ImportError:  # a service without FastAPI has no such error
+        return
+    app.add_exception_handler(RequestValidationError, validation)
+
+
+def operations_app(ready: Callable[[], str | None]) -> Starlette:
+    """`/healthz` (the process turns), `/readyz` (`ready()` is None, else the reason), `/metrics`."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    def readyz(_: Request) -> Response:
+        reason = ready()
+        if reason is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "reason": reason}, 503)
+
+    def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    )
+
+
+class OperationsServer:
+    """The operations port, on a thread of its own so that a busy service still answers its probes."""
+
+    def __init__(self, host: str, port: int, ready: Callable[[], str | None]) -> None:
+        config = uvicorn.Config(
+            operations_app(ready), host=host, port=port, log_config=None, access_log=False
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="operations", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering, within a few seconds."""
+        self._server.should_exit = True
+        self._thread.join(5)
