@@ -45,9 +45,7 @@ class Authenticator:
 def require(principal: Principal, permission: Permission) -> None:
     """Raise ForbiddenError unless `principal` holds `permission`."""
     if not principal.may(permission):
-        raise ForbiddenError(
-            f"{principal.name} may not {permission.value}; ask an administrator of the site."
-        )
+        raise ForbiddenError(f"{principal.name} may not {permission.value}; ask an administrator of the site.")
 
 
 def refuse_open_bind(settings: Settings) -> None:

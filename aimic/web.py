@@ -111,7 +111,7 @@ def install_problem_handlers(app: Starlette, service: str) -> None:
         return answer
 
     async def validation(_: Request, error: Exception) -> Response:
-        issues = getattr(error, "errors", list)()
+        issues: list[dict[str, Any]] = getattr(error, "errors", list)()
         words = "; ".join(f"{'.'.join(str(p) for p in i['loc'][1:])}: {i['msg']}" for i in issues[:5])
         return problem_of(InvalidInputError(words or "The request is not valid."))
 
@@ -150,18 +150,14 @@ def operations_app(ready: Callable[[], str | None]) -> Starlette:
     def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
-    )
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 
 
 class OperationsServer:
     """The operations port, on a thread of its own so that a busy service still answers its probes."""
 
     def __init__(self, host: str, port: int, ready: Callable[[], str | None]) -> None:
-        config = uvicorn.Config(
-            operations_app(ready), host=host, port=port, log_config=None, access_log=False
-        )
+        config = uvicorn.Config(operations_app(ready), host=host, port=port, log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="operations", daemon=True)
 

@@ -150,9 +150,7 @@ def plan_tasks(settings: TrainSettings, folds: int, serve: str) -> tuple[TaskPla
             plans.append(refit)
             before_package.append(refit.key)
         plans.append(
-            TaskPlan(
-                key=f"{network}/package", kind=TaskKind.PACKAGE, network=network, after=tuple(before_package)
-            )
+            TaskPlan(key=f"{network}/package", kind=TaskKind.PACKAGE, network=network, after=tuple(before_package))
         )
     return tuple(plans)
 

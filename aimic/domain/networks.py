@@ -17,17 +17,20 @@ class Network(Value):
     """With the 1,000-class head, as torchvision documents it."""
 
 
-_ALL = (
-    Network(name="vgg16", title="VGG-16", weights="VGG16_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=138.4),
-    Network(name="resnet34", title="ResNet-34", weights="ResNet34_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=21.8),
-    Network(name="resnet50", title="ResNet-50", weights="ResNet50_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=25.6),
-    Network(name="googlenet", title="GoogLeNet", weights="GoogLeNet_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=6.6),
-    Network(name="inception_v3", title="Inception-v3", weights="Inception_V3_Weights.IMAGENET1K_V1", image_size=299, parameters_millions=27.2),
-    Network(name="resnext50_32x4d", title="ResNeXt-50-32x4d", weights="ResNeXt50_32X4D_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=25.0),
-    Network(name="shufflenet_v2_x1_0", title="ShuffleNet-v2 x1.0", weights="ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=2.3),
-    Network(name="mobilenet_v2", title="MobileNet-v2", weights="MobileNet_V2_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=3.5),
-    Network(name="mobilenet_v3_large", title="MobileNet-v3-Large", weights="MobileNet_V3_Large_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=5.5),
-    Network(name="efficientnet_b0", title="EfficientNet-B0", weights="EfficientNet_B0_Weights.IMAGENET1K_V1", image_size=224, parameters_millions=5.3),
-)  # fmt: skip
+_ROWS = (
+    ("vgg16", "VGG-16", "VGG16_Weights.IMAGENET1K_V1", 224, 138.4),
+    ("resnet34", "ResNet-34", "ResNet34_Weights.IMAGENET1K_V1", 224, 21.8),
+    ("resnet50", "ResNet-50", "ResNet50_Weights.IMAGENET1K_V1", 224, 25.6),
+    ("googlenet", "GoogLeNet", "GoogLeNet_Weights.IMAGENET1K_V1", 224, 6.6),
+    ("inception_v3", "Inception-v3", "Inception_V3_Weights.IMAGENET1K_V1", 299, 27.2),
+    ("resnext50_32x4d", "ResNeXt-50-32x4d", "ResNeXt50_32X4D_Weights.IMAGENET1K_V1", 224, 25.0),
+    ("shufflenet_v2_x1_0", "ShuffleNet-v2 x1.0", "ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1", 224, 2.3),
+    ("mobilenet_v2", "MobileNet-v2", "MobileNet_V2_Weights.IMAGENET1K_V1", 224, 3.5),
+    ("mobilenet_v3_large", "MobileNet-v3-Large", "MobileNet_V3_Large_Weights.IMAGENET1K_V1", 224, 5.5),
+    ("efficientnet_b0", "EfficientNet-B0", "EfficientNet_B0_Weights.IMAGENET1K_V1", 224, 5.3),
+)
 
-NETWORKS: dict[str, Network] = {network.name: network for network in _ALL}
+NETWORKS: dict[str, Network] = {
+    name: Network(name=name, title=title, weights=weights, image_size=size, parameters_millions=millions)
+    for name, title, weights, size, millions in _ROWS
+}
