@@ -1,0 +1,23 @@
+"""The Python client of AIMIC's REST interfaces, shared by the dashboard, the CLI and users.
+
+from aimic.client import Client
+
+with Client() as client:
+    client.datasets.import_("cells/", "blood")
+"""
+
+from aimic.client.api import DEFAULT_SERVER, Client
+from aimic.client.datasets import ImportStep
+from aimic.client.sources import BytesSource, FileSource, Source, StreamSource
+from aimic.client.transport import Retry
+
+__all__ = [
+    "DEFAULT_SERVER",
+    "BytesSource",
+    "Client",
+    "FileSource",
+    "ImportStep",
+    "Retry",
+    "Source",
+    "StreamSource",
+]

@@ -1,0 +1,159 @@
+"""HTTP with manners: retries with back-off, idempotency keys, and errors in plain words."""
+
+import contextlib
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from aimic.client.problems import error_of, retry_after
+from aimic.errors import AimicError, DeadlineError, UnavailableError
+from aimic.settings import is_loopback
+
+logger = logging.getLogger(__name__)
+
+WORTH_ANOTHER_TRY = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how long to try again: waits double from `first_s` to `longest_s`, with jitter."""
+
+    attempts: int = 4
+    first_s: float = 0.25
+    longest_s: float = 5.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def wait(self, attempt: int, at_least_s: float | None = None) -> None:
+        """Sleep before attempt number `attempt` + 1 (attempts count from 0)."""
+        seconds = min(self.longest_s, self.first_s * 2**attempt) * random.uniform(0.7, 1.0)  # noqa: S311
+        self.sleep(min(30.0, max(seconds, at_least_s or 0.0)))
+
+
+class Transport:
+    """Speaks to one base address. Everything that comes back is read whole, unless `stream` is used.
+
+    `http` may be given (it is then the caller's to close), such as a client over an in-process application.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        retry: Retry | None = None,
+        http: httpx.Client | None = None,
+    ) -> None:
+        self.base = base.rstrip("/")
+        self.retry = retry or Retry()
+        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._owned = http is None
+        # A proxy of the environment is for the outside; our own machine is reached directly.
+        direct = is_loopback(urlsplit(self.base).hostname or "")
+        self._http = http or httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=min(5.0, timeout_s)), trust_env=not direct
+        )
+
+    def close(self) -> None:
+        """Close the connections, if they are ours."""
+        if self._owned:
+            self._http.close()
+
+    def url(self, path: str) -> str:
+        """The full address of `path`."""
+        return path if path.startswith("http") else f"{self.base}{path}"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        again: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> httpx.Response:
+        """One request with retries; `again` says whether it may be sent twice (by default: all but POST and PATCH).
+
+        The right AimicError for every answer of 400 and above; UnavailableError or DeadlineError without one.
+        """
+        may_repeat = method not in {"POST", "PATCH"} if again is None else again
+        attempts = self.retry.attempts if may_repeat else 1
+        for attempt in range(attempts):
+            last = attempt == attempts - 1
+            try:
+                response = self.once(method, path, headers=headers, **more)
+            except (UnavailableError, DeadlineError):
+                if last:
+                    raise
+                self.retry.wait(attempt)
+                continue
+            if response.status_code < 400:
+                return response
+            if last or response.status_code not in WORTH_ANOTHER_TRY:
+                raise error_of(response)
+            self.retry.wait(attempt, retry_after(response))
+        raise AssertionError("a retry policy has at least one attempt")
+
+    def once(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
+        """One request, one try, whatever the status of its answer."""
+        with self._plain_errors():
+            return self._http.request(method, self.url(path), headers={**self._headers, **(headers or {})}, **more)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON at `path`; parameters that are None are left out."""
+        given = {key: value for key, value in params.items() if value is not None}
+        return self.request("GET", path, params=given).json()
+
+    def create(self, path: str, body: Any) -> Any:
+        """POST JSON that makes something, exactly once however often it has to be sent."""
+        headers = {"idempotency-key": uuid.uuid4().hex}
+        answer = self.request("POST", path, again=True, headers=headers, json=body)
+        return answer.json() if answer.content else None
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, headers: Mapping[str, str] | None = None, read_timeout_s: float = 60.0, **params: Any
+    ) -> Iterator[httpx.Response]:
+        """GET whose body is read piece by piece; one try, errors as in `request`."""
+        timeout = httpx.Timeout(30.0, connect=5.0, read=read_timeout_s)
+        with (
+            self._plain_errors(),
+            self._http.stream(
+                "GET",
+                self.url(path),
+                headers={**self._headers, **(headers or {})},
+                params=params,
+                timeout=timeout,
+            ) as response,
+        ):
+            if response.status_code >= 400:
+                response.read()
+                raise error_of(response)
+            yield response
+
+    @contextlib.contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except AimicError:
+            raise
+        except httpx.ConnectError as error:
+            raise UnavailableError(f"AIMIC isn't running at {self._origin()}; start it with `aimic up`.") from error
+        except httpx.TimeoutException as error:
+            raise DeadlineError(
+                f"AIMIC at {self._origin()} didn't answer in time. What it had acknowledged is kept; try again."
+            ) from error
+        except httpx.HTTPError as error:
+            raise UnavailableError(
+                f"The connection to AIMIC at {self._origin()} broke. What it had acknowledged is kept; try again."
+            ) from error
+
+    def _origin(self) -> str:
+        parts = urlsplit(self.base)
+        return f"{parts.scheme}://{parts.netloc}"
