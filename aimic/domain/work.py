@@ -15,6 +15,8 @@ MAX_ATTEMPTS = 3
 """Attempts without a new checkpoint before a task has failed."""
 MAX_OBJECTS = 100
 """Objects one checkpoint or result may name."""
+BUNDLE_OBJECT = "bundle.aimic"
+"""Name of the object in which a `package` task leaves the exported bundle file."""
 
 ObjectName = str
 """The short name of a result's file, such as `logits.npz`; [A-Za-z0-9._-], at most 100 characters."""
@@ -174,7 +176,8 @@ class CheckpointReport(FencedRequest):
 
 
 class FinishReport(FencedRequest):
-    """The task is done. Results by kind are described in services/ingest/tasks/service.py."""
+    """The task is done. `package` names the exported bundle file as object BUNDLE_OBJECT; `evaluate` has
+    `metrics` and `judged` in its result; other kinds put there what their successors want to read."""
 
     result: dict[str, Any] = {}
     objects: dict[ObjectName, str] = Field({}, max_length=MAX_OBJECTS)

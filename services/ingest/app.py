@@ -1,0 +1,64 @@
+"""Composition, nothing else: the parts of the process, and the application that they make."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+from fastapi import APIRouter, FastAPI
+
+from aimic import wiring
+from aimic.auth import Authenticator
+from aimic.web import RequestContext, install_problem_handlers
+from services.ingest.database import Database
+from services.ingest.dependencies import Ingest
+from services.ingest.limits import BodyLimit
+from services.ingest.settings import Settings
+from services.ingest.workers import Worker
+
+PREFIX = "/api/v1"
+
+ROUTERS: tuple[APIRouter, ...] = ()
+"""One per feature; paths below PREFIX."""
+WORKERS: tuple[Callable[[Ingest], Iterable[Worker]], ...] = ()
+"""One per feature that has background work."""
+
+
+def compose(settings: Settings) -> Ingest:
+    """The parts, from the settings."""
+    return Ingest(
+        settings=settings,
+        database=Database(settings.records_url),
+        blobs=wiring.blobs(settings.blobs_url),
+        events=wiring.events(settings.events_url),
+        authenticator=Authenticator(settings),
+    )
+
+
+def create_app(ingest: Ingest, routers: Sequence[APIRouter] = ROUTERS) -> FastAPI:
+    """The application over these parts; its background work runs between startup and shutdown."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if ingest.settings.ingest_workers:
+            for workers in WORKERS:
+                for worker in workers(ingest):
+                    ingest.workers.add(worker)
+            ingest.workers.start()
+        yield
+        ingest.signals.stop()
+        ingest.workers.stop()
+
+    app = FastAPI(
+        title="AIMIC ingest",
+        version="1",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.ingest = ingest
+    for router in routers:
+        app.include_router(router, prefix=PREFIX)
+    install_problem_handlers(app, "ingest")
+    app.add_middleware(BodyLimit, limit=ingest.settings.ingest_body_limit, exempt=f"{PREFIX}/uploads")
+    app.add_middleware(RequestContext, service="ingest")
+    return app

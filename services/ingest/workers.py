@@ -1,0 +1,90 @@
+"""Ingest's own background work: one thread per worker, woken or polling, ended within seconds."""
+
+import logging
+import threading
+from typing import Protocol
+
+from aimic.telemetry import new_request_id, request_id
+
+logger = logging.getLogger(__name__)
+
+IDLE_S = 2.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+
+class Worker(Protocol):
+    """Does one kind of work. What is to be done is in the records, claimed under a lease (leases.py)."""
+
+    name: str
+
+    def run_one(self) -> bool:
+        """Do one piece of work; False when there is nothing to do. An exception is logged and tried again."""
+
+
+class Runner:
+    """The thread of one worker."""
+
+    def __init__(self, worker: Worker, stopping: threading.Event) -> None:
+        self._worker = worker
+        self._stopping = stopping
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread to end; whether it did."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            self._wake.clear()
+            request_id.set(new_request_id())
+            try:
+                busy, pause = self._worker.run_one(), FIRST_PAUSE_S
+            except Exception:
+                logger.exception("background work failed; it is tried again", extra={"worker": self._worker.name})
+                self._stopping.wait(pause)
+                busy, pause = True, min(pause * 2, LONGEST_PAUSE_S)
+            if not busy:
+                self._wake.wait(IDLE_S)
+
+
+class Workers:
+    """All background work of this process."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        """Long work looks at it between pieces and hands back what it holds."""
+        self._runners: dict[str, Runner] = {}
+
+    def add(self, worker: Worker) -> None:
+        """Register a worker; its thread starts with `start`."""
+        self._runners[worker.name] = Runner(worker, self.stopping)
+
+    def wake(self, name: str) -> None:
+        """There is something to do for the worker of this name (harmless when it isn't in this process)."""
+        if runner := self._runners.get(name):
+            runner.wake()
+
+    def start(self) -> None:
+        """Begin to work."""
+        for runner in self._runners.values():
+            runner.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End every thread; what holds a lease beyond `timeout_s` is left to the lease's end."""
+        self.stopping.set()
+        for runner in self._runners.values():
+            runner.wake()
+        for name, runner in self._runners.items():
+            if not runner.join(timeout_s):
+                logger.warning("background work did not end in time", extra={"worker": name})
