@@ -1,6 +1,5 @@
 """Data sets: import, look at, export."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -88,14 +87,16 @@ class Datasets:
         """The states of an import as they come, until it is done or failed."""
         state = self.show_import(import_id)
         yield state
-        if _over(state):
-            return
-        for event in follow(self._transport, f"/api/v1/imports/{import_id}/events"):
+        path = f"/api/v1/imports/{import_id}/events"
+        events = follow(self._transport, path, lambda: _over(self.show_import(import_id)))
+        while not _over(state):
+            event = next(events, None)
+            if event is None:
+                yield self.show_import(import_id)
+                return
             if event.kind == "import":
-                state = Import.model_validate(json.loads(event.data))
+                state = Import.model_validate_json(event.data)
                 yield state
-                if _over(state):
-                    return
 
     def import_refused(self, import_id: str) -> list[Refusal]:
         """The files that an import did not take, each with the reason."""

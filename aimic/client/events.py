@@ -1,7 +1,7 @@
 """Server-sent events (WHATWG HTML, section 9.2), followed over broken connections."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from aimic.client.transport import Transport
@@ -40,25 +40,29 @@ def parse(lines: Iterable[str], last_id: str = "") -> Iterator[Event]:
             last_id = value
 
 
-def follow(transport: Transport, path: str, last_id: str = "") -> Iterator[Event]:
-    """Events from `path`, reconnecting with Last-Event-ID for ever; the caller stops when it has seen the end.
+def follow(transport: Transport, path: str, over: Callable[[], bool], last_id: str = "") -> Iterator[Event]:
+    """Events from `path`, reconnecting with Last-Event-ID until a stream ends with nothing new and `over()`.
 
     UnavailableError or DeadlineError when the server stays away, other AimicErrors at once.
     """
-    silent = 0
+    failures = 0
+    drained = False
     while True:
         headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
+        silent = True
         try:
             with transport.stream(path, headers=headers) as response:
                 for event in parse(response.iter_lines(), last_id):
-                    silent, last_id = 0, event.id
+                    silent, failures, last_id = False, 0, event.id
                     yield event
+            if silent and drained:
+                return
+            # Asked after the stream's end, so one more stream surely has all that there is.
+            drained = over()
         except (UnavailableError, DeadlineError) as error:
             logger.info("event stream broke", extra={"path": path, "reason": error.message})
-            if silent >= PATIENCE:
+            failures += 1
+            if failures > PATIENCE:
                 raise
-        # A stream that ended by itself and one that broke are the same to us: ask again, a bit later.
-        if silent > PATIENCE * 10:
-            raise UnavailableError("The server sends no more news of this. What it does goes on; look again later.")
-        transport.retry.wait(min(silent, 4))
-        silent += 1
+        if not drained:
+            transport.retry.wait(min(failures, 5))

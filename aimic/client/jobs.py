@@ -48,8 +48,12 @@ class Jobs:
 
         UnavailableError when the server stays away for about half a minute.
         """
+
+        def over() -> bool:
+            return self.show(job_id).status.over
+
         last = str(after) if after else ""
-        for event in follow(self._transport, f"/api/v1/jobs/{job_id}/events", last):
+        for event in follow(self._transport, f"/api/v1/jobs/{job_id}/events", over, last):
             if not event.data.startswith("{"):
                 continue
             progress = Progress.model_validate(json.loads(event.data))

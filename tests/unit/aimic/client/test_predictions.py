@@ -1,0 +1,75 @@
+"""Many images are sent in batches and answered in order."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aimic.client import predictions
+from aimic.errors import InvalidInputError, NotFoundError, UnreadableImageError
+
+
+def _names(request: httpx.Request) -> list[str]:
+    return [n.decode() for n in re.findall(rb'filename="([^"]+)"', request.content)]
+
+
+def _predict(request: httpx.Request) -> httpx.Response:
+    names = _names(request)
+    if names == ["bad"]:
+        return httpx.Response(422, json={"code": "unreadable_image", "detail": "no image"})
+    answer = {
+        "label": "x",
+        "probabilities": {"x": 1.0},
+        "model": "m",
+        "version": 1,
+        "bundle_hash": "h",
+        "executor": "e",
+        "request_id": "r",
+    }
+    results = [
+        {"index": i, "name": n, "error": {"code": "unreadable_image", "message": "no image"}}
+        if n == "bad"
+        else {"index": i, "name": n, "answer": answer}
+        for i, n in enumerate(names)
+    ]
+    return httpx.Response(200, json={"model": "m", "version": 1, "request_id": "r", "results": results})
+
+
+@pytest.fixture
+def client(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(predictions, "BATCH_IMAGES", 3)
+    monkeypatch.setattr(predictions, "BATCH_BYTES", 100)
+    server.on("POST", "/inference/v1/models/m/predict", _predict)
+    return server.client()
+
+
+def test_order_and_numbers_over_batches(client: Any, server: Any) -> None:
+    images = [(f"n{i}", b"x" * (90 if i == 4 else 20)) for i in range(8)]
+    response = client.predict("m", images)
+    assert [(r.index, r.name) for r in response.results] == [(i, f"n{i}") for i in range(8)]
+    assert [_names(r) for r in server.requests] == [["n0", "n1", "n2"], ["n3"], ["n4"], ["n5", "n6", "n7"]]
+
+
+def test_a_bad_image_alone_in_the_last_batch_costs_the_others_nothing(client: Any) -> None:
+    response = client.predict("m", [("a", b"1"), ("bad", b"2"), ("c", b"3"), ("bad", b"4")])
+    assert [r.error is None for r in response.results] == [True, False, True, False]
+    assert response.results[3].index == 3
+
+
+def test_nothing_readable_is_an_error(client: Any) -> None:
+    with pytest.raises(UnreadableImageError, match="no image"):
+        client.predict("m", [("bad", b"1")])
+
+
+def test_nothing_and_nowhere(client: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="no image"):
+        client.predict("m", [])
+    with pytest.raises(NotFoundError, match="There is no file"):
+        client.predict("m", [tmp_path / "x.png"])
+
+
+def test_the_deadline_goes_along(client: Any, server: Any) -> None:
+    client.predict("m", [("a", b"1")], deadline_s=2.5)
+    assert server.requests[0].headers["x-deadline-ms"] == "2500"
