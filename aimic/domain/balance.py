@@ -1,0 +1,84 @@
+"""Dividing units so that every part has its share of every class.
+
+A unit is known here by its class counts alone: `{class: samples}`. The cost of a division is the sum over
+parts and classes of (count / class total)², least when every class is spread evenly (the idea of
+scikit-learn's StratifiedGroupKFold). For units of one sample the result is exact: a class's counts
+in the folds differ by one at most, and so do the folds' sizes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+Counts = Mapping[int, int]
+
+
+def class_totals(units: Sequence[Counts]) -> Counter[int]:
+    """Samples per class over all units."""
+    totals: Counter[int] = Counter()
+    for unit in units:
+        totals.update(unit)
+    return totals
+
+
+def class_units(units: Sequence[Counts]) -> Counter[int]:
+    """Units per class: how many independent looks at a class there are."""
+    return Counter(label for unit in units for label in unit)
+
+
+def deal(units: Sequence[Counts], k: int, rng: np.random.Generator) -> list[int]:
+    """The fold 0…k-1 of every unit: large units first, each to where it evens the classes out most."""
+    weights = {label: 1 / total**2 for label, total in class_totals(units).items()}
+    counts = [Counter[int]() for _ in range(k)]
+    sizes = [0] * k
+    ranks = rng.permutation(k).tolist()
+    folds = [0] * len(units)
+    for index in _large_first(units, rng):
+        unit = units[index]
+        costs = [
+            (sum(n * (2 * counts[f][c] + n) * weights[c] for c, n in unit.items()), sizes[f], ranks[f])
+            for f in range(k)
+        ]
+        best = min(range(k), key=costs.__getitem__)
+        folds[index] = best
+        counts[best].update(unit)
+        sizes[best] += sum(unit.values())
+    return folds
+
+
+def _large_first(units: Sequence[Counts], rng: np.random.Generator) -> list[int]:
+    """Indices by size to a power of two, so that seeds differ; then by class, which keeps fold sizes even."""
+    order = rng.permutation(len(units)).tolist()
+    return sorted(order, key=lambda i: (-sum(units[i].values()).bit_length(), max(units[i], key=units[i].__getitem__)))
+
+
+def draw(units: Sequence[Counts], fraction: float, keep: int, rng: np.random.Generator) -> list[int]:
+    """Indices (ascending) of units that make up about `fraction` of every class's samples.
+
+    At least one unit of every class where `keep` units of it stay behind, and never more than that.
+    """
+    totals, left = class_totals(units), class_units(units)
+    goals = {label: max(fraction * total, 1.0) for label, total in totals.items()}
+    taken: Counter[int] = Counter()
+    chosen: set[int] = set()
+
+    def take(index: int) -> None:
+        chosen.add(index)
+        taken.update(units[index])
+        left.subtract(units[index].keys())
+
+    def may(index: int) -> bool:
+        return all(left[label] > keep for label in units[index])
+
+    order = rng.permutation(len(units)).tolist()
+    for index in order:
+        gain = sum(n * (2 * (taken[c] - goals[c]) + n) / totals[c] ** 2 for c, n in units[index].items())
+        if gain < 0 and may(index):
+            take(index)
+    for label in sorted(totals):
+        if not taken[label]:
+            others = [i for i in order if i not in chosen and label in units[i] and may(i)]
+            if others:
+                take(min(others, key=lambda i: sum(units[i].values())))
+    return sorted(chosen)
