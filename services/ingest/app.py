@@ -11,8 +11,9 @@ from aimic.web import RequestContext, install_problem_handlers
 from services.ingest.database import Database
 from services.ingest.dependencies import Ingest
 from services.ingest.limits import BodyLimit
+from services.ingest.progress import Signals
 from services.ingest.settings import Settings
-from services.ingest.workers import Worker
+from services.ingest.workers import Worker, Workers
 
 PREFIX = "/api/v1"
 
@@ -24,12 +25,20 @@ WORKERS: tuple[Callable[[Ingest], Iterable[Worker]], ...] = ()
 
 def compose(settings: Settings) -> Ingest:
     """The parts, from the settings."""
+    signals, workers = Signals(), Workers()
+
+    def notify(key: str) -> None:
+        signals.notify(key)
+        workers.wake(key)
+
     return Ingest(
         settings=settings,
-        database=Database(settings.records_url),
+        database=Database(settings.records_url, notify=notify),
         blobs=wiring.blobs(settings.blobs_url),
         events=wiring.events(settings.events_url),
         authenticator=Authenticator(settings),
+        signals=signals,
+        workers=workers,
     )
 
 

@@ -20,7 +20,7 @@ from aimic.errors import UnavailableError
 
 BUSY_S = 20
 """Seconds a writer waits for another before the caller gets a 503."""
-_HOOKS = "aimic_after_commit"
+_ANNOUNCED = "aimic_announced"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -49,14 +49,19 @@ def database_clock(session: Session) -> datetime:
 
 
 Clock = Callable[[Session], datetime]
+Notify = Callable[[str], None]
 
 
 class Database:
-    """Units of work on the records. Opens nothing before it is used."""
+    """Units of work on the records. Opens nothing before it is used.
 
-    def __init__(self, url: str, clock: Clock = database_clock) -> None:
+    `notify` hears, after each commit, the keys that the unit of work announced.
+    """
+
+    def __init__(self, url: str, clock: Clock = database_clock, notify: Notify = lambda _: None) -> None:
         self.url = url
         self._clock = clock
+        self._notify = notify
         self._reading = _engine(url)
         self._writing = self._reading.execution_options(aimic_write=True)
 
@@ -75,8 +80,8 @@ class Database:
             with session.begin():
                 _enter(session, site)
                 yield session
-            for hook in session.info.pop(_HOOKS, ()):
-                hook()
+            for key in session.info.pop(_ANNOUNCED, ()):
+                self._notify(key)
 
     @contextlib.contextmanager
     def read(self, site: str) -> Iterator[Session]:
@@ -103,9 +108,9 @@ class Database:
         self._reading.dispose()
 
 
-def on_commit(session: Session, hook: Callable[[], None]) -> None:
-    """Run `hook` once the unit of work of `Database.begin` is committed; never when it is rolled back."""
-    session.info.setdefault(_HOOKS, []).append(hook)
+def announce(session: Session, key: str) -> None:
+    """Wake whoever waits for `key`, or the worker of that name, once the unit of work is committed."""
+    session.info.setdefault(_ANNOUNCED, {})[key] = True
 
 
 def seconds(n: float) -> timedelta:

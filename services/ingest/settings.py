@@ -16,3 +16,7 @@ class Settings(SharedSettings):
     """Whether this process also does ingest's own background work (imports, relay, sweeping)."""
     ingest_url_ttl_s: int = Field(12 * 3600, gt=0)
     """Seconds for which addresses given to workers are good."""
+    ingest_upload_limit: int = Field(64 * 2**30, gt=0)
+    """Bytes of one upload."""
+    ingest_upload_ttl_s: int = Field(48 * 3600, gt=0)
+    """Seconds after its last piece for which an upload that nobody uses is kept."""

@@ -1,0 +1,1 @@
+"""Models judged on data sets, without any image that they could know."""

@@ -1,0 +1,1 @@
+"""Training jobs: asked for, planned, watched, stopped."""

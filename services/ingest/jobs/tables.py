@@ -1,0 +1,82 @@
+"""Jobs, their splits, and their progress."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ForeignKeyConstraint, Index, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.ingest.records import Base, BigInt, Json, Recorded, SiteRow
+
+
+class JobKind(StrEnum):
+    """A training is what a person calls a job; an evaluation is one too, with a single task."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class JobRow(SiteRow, Recorded, Base):
+    """A job. Its row is the lock under which its tasks change state and its sequence goes up."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        ForeignKeyConstraint(["site", "dataset"], ["datasets.site", "datasets.name"]),
+        Index(None, "site", "kind", "created_at", "id"),
+        Index(None, "status"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    dataset: Mapped[str]
+    version: Mapped[int]
+    manifest_hash: Mapped[str]
+    model: Mapped[str | None]
+    """Name of the model to make; None: `<dataset>-<network>`."""
+    settings: Mapped[dict[str, Any]] = mapped_column(Json)
+    serve: Mapped[str]
+    weights: Mapped[dict[str, Any]] = mapped_column(Json)
+    """What the networks start from, resolved (jobs/weights.py)."""
+    split: Mapped[dict[str, Any]] = mapped_column(Json)
+    """The summary; the split itself is in `job_splits`."""
+    findings: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    priority: Mapped[int] = mapped_column(default=0)
+    status: Mapped[str]
+    cancel: Mapped[bool] = mapped_column(default=False)
+    error: Mapped[str | None] = mapped_column(Text)
+    sequence: Mapped[int] = mapped_column(BigInt, default=0)
+    """The newest progress event."""
+    published: Mapped[int] = mapped_column(BigInt, default=0)
+    """The newest sequence that the relay has told of."""
+    finished_at: Mapped[datetime | None]
+
+
+class JobSplitRow(SiteRow, Base):
+    """The division into folds. Apart, since it has a number per sample."""
+
+    __tablename__ = "job_splits"
+    __table_args__ = (ForeignKeyConstraint(["site", "job_id"], ["jobs.site", "jobs.id"]),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
+    """JSON of aimic.domain.split.Split."""
+
+
+class ProgressRow(SiteRow, Base):
+    """One event of a job. Of batch events only the newest of each task is kept; of an epoch done twice
+    (after a crash), the second."""
+
+    __tablename__ = "progress"
+    __table_args__ = (
+        ForeignKeyConstraint(["site", "job_id"], ["jobs.site", "jobs.id"]),
+        Index(None, "site", "task_id", "kind"),
+    )
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+    task_id: Mapped[str | None]
+    kind: Mapped[str]
+    epoch: Mapped[int | None]
+    data: Mapped[dict[str, Any]] = mapped_column(Json)
+    at: Mapped[datetime]

@@ -1,0 +1,1 @@
+"""The registry: versions of named models, each an immutable bundle."""

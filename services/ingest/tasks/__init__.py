@@ -1,0 +1,1 @@
+"""Tasks: given to workers under a lease, reported back under a fence."""
