@@ -117,6 +117,8 @@ class Import(Value):
     version: int | None = None
     """The data set version made, once done."""
     error: str | None = None
+    eta_s: float | None = None
+    """Seconds that the present phase will probably still take; None while not known."""
     created_at: datetime
 
 
