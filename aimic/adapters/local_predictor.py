@@ -1,0 +1,60 @@
+"""The predictor of the embedded mode: torch in this process, on the GPU when there is one."""
+
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aimic.errors import NotFoundError
+from aimic.nets.runner import Runner, best_device, load, use_threads
+from aimic.ports.predictor import LoadedModel
+from aimic.settings import available_cpus
+
+
+class LocalPredictor:
+    """Keeps aimic.ports.predictor.Predictor's promise with torch in eager mode, float32, channels_last.
+
+    All models share the machine, so images of several callers take turns; a model that is being loaded takes
+    its turns between them.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or available_cpus()
+        self._runners: dict[str, Runner] = {}
+        self._turn = Lock()
+
+    def load(self, bundle: Path) -> LoadedModel:
+        """See the port. The check logits may differ by 1e-3 of the largest logit (another CPU rounds anew)."""
+        use_threads(self._threads)
+        runner = load(bundle, best_device(), self._turn)
+        self._runners[runner.hash] = runner
+        return _loaded(runner)
+
+    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See the port."""
+        runner = self._runners.get(bundle_hash)
+        if runner is None:
+            raise NotFoundError("This model is not loaded here.", bundle_hash=bundle_hash)
+        return runner.logits(pixels)
+
+    def unload(self, bundle_hash: str) -> None:
+        """See the port. Answers under way are still given."""
+        self._runners.pop(bundle_hash, None)
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """See the port."""
+        return tuple(_loaded(runner) for runner in tuple(self._runners.values()))
+
+    def close(self) -> None:
+        """See the port."""
+        self._runners.clear()
+
+
+def _loaded(runner: Runner) -> LoadedModel:
+    return LoadedModel(
+        bundle_hash=runner.hash,
+        executor=f"torch-eager-fp32-{runner.device.type}",
+        classes=runner.info.classes,
+        image_size=runner.info.preprocessing.image_size,
+    )
