@@ -2,7 +2,7 @@
 
 from aimic.nets.bundle_archive import export, unpack
 from aimic.nets.bundle_directory import Bundle, bundle_hash, inspect, members_of, verify, write
-from aimic.nets.bundle_info import BundleInfo, Head, Member, Temperature, WeightsCard
+from aimic.nets.info import BundleInfo, Head, Member, Temperature, WeightsCard
 
 __all__ = [
     "Bundle",

@@ -8,7 +8,7 @@ from typing import IO
 
 from aimic.errors import ConflictError, CorruptError, InvalidInputError, TooLargeError
 from aimic.nets.bundle_directory import CARD, CHECK, INFO, LARGEST_INFO, inspect, members_of
-from aimic.nets.bundle_info import BundleInfo
+from aimic.nets.info import BundleInfo
 
 LARGEST_MEMBER = 4 * 2**30
 LARGEST_BUNDLE = 16 * 2**30

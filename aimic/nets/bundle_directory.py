@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from aimic.domain.base import canonical_json, sha256_of
 from aimic.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
-from aimic.nets.bundle_info import FORMAT, BundleInfo
+from aimic.nets.info import FORMAT, BundleInfo
 from aimic.nets.model_card import model_card
 
 INFO = "bundle.json"

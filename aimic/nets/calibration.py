@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aimic.errors import InvalidInputError
-from aimic.nets.bundle_info import Temperature
+from aimic.nets.info import Temperature
 
 LOWEST, HIGHEST = 0.25, 4.0
 FEWEST_IMAGES = 50

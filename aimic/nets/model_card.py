@@ -3,7 +3,7 @@
 from typing import Any
 
 from aimic.domain.networks import NETWORKS
-from aimic.nets.bundle_info import BundleInfo
+from aimic.nets.info import BundleInfo
 
 
 def model_card(info: BundleInfo) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aimic.errors import InvalidInputError
 from aimic.nets.architectures import architecture, blocks
-from aimic.nets.bundle_info import WeightsCard
+from aimic.nets.info import WeightsCard
 from aimic.nets.preprocessing import Preprocessing
 
 _MODE = re.compile(r"full|frozen|last:([1-9]\d*)")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from aimic.errors import InvalidInputError, TooLargeError
-from aimic.nets.bundle_info import BundleInfo
+from aimic.nets.info import BundleInfo
 
 LARGEST_FILE = 4 * 2**30
 """Bytes; VGG-16, the largest of our networks, has 0.55e9."""

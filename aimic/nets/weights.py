@@ -11,7 +11,7 @@ from torchvision.models import WeightsEnum, get_weight
 from aimic.domain.networks import NETWORKS
 from aimic.errors import CorruptError, InvalidInputError
 from aimic.nets.bundle import inspect
-from aimic.nets.bundle_info import BundleInfo, WeightsCard
+from aimic.nets.info import BundleInfo, WeightsCard
 from aimic.nets.statefile import read_bundle_state, read_state
 
 TORCHVISION_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, whose pictures have terms of their own"

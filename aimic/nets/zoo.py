@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from aimic.domain.networks import NETWORKS
 from aimic.errors import InvalidInputError
 from aimic.nets.architectures import architecture, check_size, construct
-from aimic.nets.bundle_info import BundleInfo
+from aimic.nets.info import BundleInfo
 from aimic.nets.net import Net
 from aimic.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PLAIN, Preprocessing
 from aimic.nets.weights import Found, Weights, resolve
