@@ -4,6 +4,8 @@ Embedded mode without a key is open to this machine alone: loopback address, loo
 DNS rebinding) and, for browsers, a loopback Origin (against other sites' pages posting to us).
 """
 
+import base64
+import binascii
 import hmac
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -28,8 +30,7 @@ class Authenticator:
         if self._key is None:
             self._check_local(headers)
             return OWNER
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), self._key.encode()):
+        if hmac.compare_digest(_sent_key(headers.get("authorization", "")), self._key.encode()):
             return OWNER
         raise NotAuthenticatedError("Send the API key as 'Authorization: Bearer <key>'.")
 
@@ -40,6 +41,19 @@ class Authenticator:
             raise ForbiddenError(
                 f"This installation has no key, so it answers to this machine only, not to {origin or host}."
             )
+
+
+def _sent_key(authorization: str) -> bytes:
+    # A browser without our sign-in page can still send the key as the password of HTTP Basic (RFC 7617).
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return token.encode()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(token, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return b""
 
 
 def require(principal: Principal, permission: Permission) -> None:

@@ -1,0 +1,1 @@
+"""The `aimic` command."""

@@ -1,0 +1,66 @@
+"""What every command shares: the options, the client, and two ways to show a result."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from aimic.client import DEFAULT_SERVER, Client
+from services.local.lock import read_holder
+from services.local.settings import LocalSettings
+
+Server = Annotated[
+    str | None, typer.Option(help="Address of the platform; without it the one running on this home, or port 8080.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
+
+out = Console(highlight=False)
+"""Results. Standard output carries nothing else, so that `--json` can be piped."""
+err = Console(stderr=True, highlight=False)
+"""Progress and errors."""
+
+
+def connect(server: str | None) -> Client:
+    """A client for `--server`, the platform running on this home, or the default address."""
+    settings = LocalSettings()
+    address = server or settings.server
+    if address is None:
+        holder = read_holder(settings.lock_file) or {}
+        address = str(holder.get("url") or DEFAULT_SERVER)
+    return Client(address, settings.key())
+
+
+def show(as_json: bool, value: Any, for_people: Callable[[], Any]) -> None:
+    """Print `value` as JSON, or what `for_people()` makes of it."""
+    if as_json:
+        typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    else:
+        out.print(for_people())
+
+
+def plain(value: Any) -> Any:
+    """Pydantic values as JSON-ready data, also inside lists and dictionaries."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """A plain table; numbers should come formatted."""
+    made = Table(*headings, title=title, box=None, pad_edge=False, title_justify="left")
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    return made
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with `digits` decimals, a dash for an absent one."""
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,1 @@
+"""The front port: one origin for browsers and clients, the services behind it."""

@@ -1,0 +1,60 @@
+"""One platform per home: a lock that the kernel releases even when we are killed."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from aimic.errors import ConflictError
+
+
+class HomeLock:
+    """Holds `up.json` locked while it is open; the file says who runs and where to find it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, about: dict[str, Any]) -> None:
+        """Take the lock and write `about`; ConflictError naming the holder when another has it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            holder = read_holder(self._path) or {}
+            raise ConflictError(
+                f"AIMIC is already running on {self._path.parent}: process {holder.get('pid', '?')}, "
+                f"at {holder.get('url', '?')}. Use that one, stop it with Ctrl-C, or give another --home."
+            ) from None
+        self._descriptor = descriptor
+        self.tell(about)
+
+    def tell(self, about: dict[str, Any]) -> None:
+        """Write anew what others read about us; the lock must be held."""
+        assert self._descriptor is not None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(about).encode(), 0)
+
+    def release(self) -> None:
+        """Let go; releasing twice is harmless."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def read_holder(path: Path) -> dict[str, Any] | None:
+    """What the running platform wrote about itself; None when none runs."""
+    try:
+        text = path.read_text()
+        with path.open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        found: dict[str, Any] = json.loads(text) if text else {}
+        return found
+    except (FileNotFoundError, PermissionError):
+        return None
+    return None

@@ -1,0 +1,128 @@
+"""One supervised process: started, watched, started again when it dies, stopped with all its descendants."""
+
+import ctypes
+import logging
+import logging.handlers
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from aimic.domain.base import Value
+
+logger = logging.getLogger(__name__)
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+_STEADY_S = 30.0
+"""A part that ran this long is healthy again: its next death is answered at once."""
+
+
+class PartSpec(Value):
+    """What a part is: a name for people, a command, and where it says that it is ready."""
+
+    name: str
+    command: tuple[str, ...]
+    ops_port: int
+    environment: dict[str, str] = {}
+    """Variables set over our own."""
+
+
+def _die_with_parent() -> None:
+    # Runs in the child between fork and exec. If `aimic up` itself is killed, nothing may be left behind.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Part:
+    """A process of the platform. Not thread-safe: the supervisor's loop alone calls it."""
+
+    def __init__(self, spec: PartSpec, logs: Path) -> None:
+        self.spec = spec
+        self.restarts = 0
+        self._log_path = logs / f"{spec.name}.log"
+        self._log = _rotating_log(self._log_path)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._start_again_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process in a session of its own, so that Ctrl-C reaches the supervisor only."""
+        self._start_again_at = None
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(
+            self.spec.command,
+            env={**os.environ, **self.spec.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe between fork and exec
+        )
+        threading.Thread(target=self._pump, args=(self._process,), daemon=True).start()
+
+    def _pump(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._log.info("%s", line.decode(errors="replace").rstrip())
+
+    def watch(self) -> None:
+        """Notice a death and start again, after a pause that doubles while deaths follow closely."""
+        if self._process is not None and self._process.poll() is not None:
+            self._note_death(self._process)
+        if self._start_again_at is not None and time.monotonic() >= self._start_again_at:
+            self.start()
+
+    def _note_death(self, process: subprocess.Popen[bytes]) -> None:
+        _kill_group(process.pid)
+        self._process = None
+        lived = time.monotonic() - self._started
+        self.restarts = 0 if lived >= _STEADY_S else self.restarts + 1
+        pause = min(30.0, 0.25 * 2**self.restarts)
+        self._start_again_at = time.monotonic() + pause
+        logger.error(
+            "%s died (exit status %s) after %.0f s; starting it again in %.1f s. Its log: %s",
+            self.spec.name, process.returncode, lived, pause, self._log_path,
+        )  # fmt: skip
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM: finish what was admitted, checkpoint, go."""
+        self._start_again_at = None
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def stop(self, deadline: float) -> None:
+        """Wait until `deadline` (monotonic seconds), then end it and every descendant by force."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            logger.warning("%s did not stop in time and is ended by force", self.spec.name)
+        _kill_group(self._process.pid)
+        self._process.wait(2)
+        self._process = None
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _rotating_log(path: Path) -> logging.Logger:
+    # Ten megabytes and two older ones: a log must never fill the disk that the images need.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=10_000_000, backupCount=2)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger(f"aimic.part.{path}")
+    log.propagate = False
+    log.addHandler(handler)
+    return log
