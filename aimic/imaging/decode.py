@@ -1,0 +1,82 @@
+"""Bytes to pixels: the one decoder, used at import, in training and in serving."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aimic.errors import UnreadableImageError
+from aimic.imaging.limits import DEFAULT_LIMITS, Limits, check_bytes
+from aimic.imaging.pillow import read_with_pillow
+from aimic.imaging.raster import Raster, finished, rgb_8_bit
+from aimic.imaging.sniff import MediaType, sniff
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as everything downstream sees it, and what its file said about itself."""
+
+    pixels: NDArray[np.uint8]
+    """[height, width, 3], sRGB, upright, laid on white where it was transparent; C-contiguous."""
+    width: int
+    height: int
+    media_type: MediaType
+    bit_depth: int
+    """Bits per sample as the file declares them (1 to 16)."""
+    encoder: str
+    """The encoder's settings in words, such as `jpeg q≈92 4:2:0` or `png 8-bit rgb`."""
+    mode: str
+    """How the file held its colours: grey, palette, rgb, cmyk; with `+alpha` where there is alpha."""
+
+
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Decoded:
+    """Decode one JPEG, PNG, BMP, TIFF, WebP or GIF (first frame or page) to 8-bit sRGB.
+
+    Profiles are applied, EXIF orientation too; 16 bits are scaled by the declared depth; gamma chunks
+    of PNG are ignored, as browsers' users expect of untagged pictures. Raises UnreadableImageError with
+    a reason in plain words for anything that isn't a whole picture within `limits`.
+    """
+    media_type = sniff(data)
+    raster = read(data, media_type, limits)
+    try:
+        pixels = rgb_8_bit(finished(raster))
+    except MemoryError as error:
+        raise UnreadableImageError("The picture needs more memory than one image may use.") from error
+    height, width = pixels.shape[:2]
+    return Decoded(pixels, width, height, media_type, raster.bit_depth, raster.encoder, raster.mode)
+
+
+def read(data: bytes, media_type: MediaType, limits: Limits = DEFAULT_LIMITS) -> Raster:
+    """The samples of a picture as its file holds them, before colour management. Errors as `decode`."""
+    check_bytes(len(data), limits)
+    with translated(media_type):
+        if media_type is MediaType.TIFF:
+            # tifffile is loaded for those who bring TIFFs only.
+            from aimic.imaging.tiff import read_tiff
+
+            return read_tiff(data, limits)
+        return read_with_pillow(data, media_type, limits)
+
+
+@contextmanager
+def translated(media_type: MediaType) -> Iterator[None]:
+    """Turn whatever a codec raises into an UnreadableImageError in plain words."""
+    try:
+        yield
+    except UnreadableImageError:
+        raise
+    except MemoryError as error:
+        raise UnreadableImageError("The picture needs more memory than one image may use.") from error
+    except Exception as error:
+        # A codec meets damaged bytes with any exception whatever; each of them means the same to the person.
+        raise UnreadableImageError(_damage(media_type, error)) from error
+
+
+def _damage(media_type: MediaType, error: Exception) -> str:
+    name = media_type.name if media_type is not MediaType.WEBP else "WebP"
+    words = str(error).lower()
+    if any(sign in words for sign in ("truncated", "too small", "unexpected end", "end of file", "eof", "cut off")):
+        return f"The {name} file is cut off: its picture data ends too early. Please copy it again from its source."
+    return f"The {name} file is damaged and can't be decoded. Please copy it again from its source."
