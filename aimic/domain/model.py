@@ -6,6 +6,7 @@ from typing import Any
 
 from aimic.domain.base import Value
 from aimic.domain.dataset import Refusal
+from aimic.domain.site import LOCAL_SITE
 
 
 class Stage(StrEnum):
@@ -37,6 +38,7 @@ class ModelVersion(Value):
 class ServingEntry(Value):
     """What the registry wants served; inference reconciles with a list of these."""
 
+    site: str = LOCAL_SITE
     name: str
     version: int
     bundle_hash: str

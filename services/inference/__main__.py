@@ -1,0 +1,97 @@
+"""Starts the inference service: `python -m services.inference`."""
+
+import asyncio
+import logging
+import signal
+from contextlib import nullcontext
+from typing import Any
+
+import uvicorn
+
+from aimic.auth import refuse_open_bind
+from aimic.telemetry import setup_logging
+from aimic.web import OperationsServer
+from services.inference.app import Service, service
+from services.inference.grpc.server import GrpcServer
+from services.inference.rest.application import application
+from services.inference.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_HEALTH_S = 1.0
+
+
+class RestServer(uvicorn.Server):
+    """uvicorn on our event loop; the signals are ours, since REST and gRPC stop together."""
+
+    def capture_signals(self) -> Any:
+        """Leave the signals alone."""
+        return nullcontext()
+
+
+async def serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT: then take nothing new, finish what was taken, and end."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with service(settings) as running:
+        operations = OperationsServer(
+            settings.host,
+            settings.inference_ops_port,
+            lambda: "stopping" if stopping.is_set() else running.reconciler.not_ready(),
+        )
+        operations.start()
+        try:
+            await _shells(running, stopping)
+        finally:
+            await asyncio.to_thread(operations.stop)
+
+
+async def _shells(running: Service, stopping: asyncio.Event) -> None:
+    settings = running.settings
+    rest = RestServer(
+        uvicorn.Config(
+            application(settings, running.plane),
+            host=settings.host,
+            port=settings.inference_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=round(settings.inference_stop_s),
+        )
+    )
+    grpc = GrpcServer(settings, running.plane)
+    await grpc.start()
+    serving = asyncio.create_task(rest.serve(), name="rest")
+    logger.info("inference serves", extra={"rest": settings.inference_port, "grpc": grpc.address})
+    try:
+        await _follow_health(running, grpc, stopping, serving)
+    finally:
+        rest.should_exit = True
+        await asyncio.gather(grpc.stop(settings.inference_stop_s), serving, return_exceptions=True)
+
+
+async def _follow_health(
+    running: Service, grpc: GrpcServer, stopping: asyncio.Event, serving: asyncio.Task[None]
+) -> None:
+    """gRPC's health says what readiness says, until we are asked to stop or REST ends by itself."""
+    while not stopping.is_set() and not serving.done():
+        await grpc.announce(ready=running.reconciler.not_ready() is None)
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                await stopping.wait()
+        except TimeoutError:
+            pass
+
+
+def main() -> None:
+    """Read the settings and serve."""
+    settings = Settings()
+    setup_logging("inference", settings.log_level)
+    refuse_open_bind(settings)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""What this process serves: versions, what became of them here, and the models in memory. Event loop only."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aimic.domain.model import ServingEntry, Stage
+from aimic.errors import NotFoundError
+from aimic.nets.bundle import BundleInfo
+from aimic.ports.predictor import LoadedModel
+from services.inference.batching import Batcher
+from services.inference.metrics import STATES
+
+State = Literal["ready", "loading", "refused"]
+Key = tuple[str, str, int]
+"""Site, name, version."""
+
+ON_DEMAND = "It is loaded when it is first asked for."
+LOADING = "It is being fetched and checked."
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """A bundle in memory. Several versions may stand for the same bundle."""
+
+    info: BundleInfo
+    loaded: LoadedModel
+    batcher: Batcher
+    in_use: int = 0
+    used_at: float = field(default_factory=time.monotonic)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    leaving: bool = False
+    """It takes no new requests; it is unloaded when the last one is answered."""
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Keeps the model in memory while a request works with it."""
+        self.in_use += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.in_use -= 1
+            self.used_at = time.monotonic()
+            if self.in_use == 0:
+                self.idle.set()
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """One version that the registry wants, and where it stands here."""
+
+    entry: ServingEntry
+    state: State = "loading"
+    reason: str | None = None
+    model: Model | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    """When loading may be tried again (monotonic seconds)."""
+
+    @property
+    def key(self) -> Key:
+        """Site, name, version."""
+        return (self.entry.site, self.entry.name, self.entry.version)
+
+    @property
+    def serving(self) -> bool:
+        """Whether it takes the requests that name no version."""
+        return self.entry.stage is Stage.SERVING
+
+    def ready(self, model: Model) -> None:
+        """It answers now."""
+        self.state, self.reason, self.model = "ready", None, model
+        self.failures, self.retry_at = 0, 0.0
+
+    def unloaded(self) -> None:
+        """Its model made room for another; it comes back when it is asked for."""
+        self.state, self.reason, self.model = "loading", ON_DEMAND, None
+
+    def failed(self, reason: str, *, refused: bool) -> None:
+        """It couldn't be loaded, for `reason` in plain words; the next try waits longer each time."""
+        self.state, self.reason, self.model = "refused" if refused else "loading", reason, None
+        self.failures += 1
+        self.retry_at = time.monotonic() + min(600.0 if refused else 15.0, 2.0**self.failures)
+
+
+class Catalogue:
+    """The versions known, by site and name."""
+
+    def __init__(self) -> None:
+        self._versions: dict[Key, Served] = {}
+        self._current: dict[tuple[str, str], Key] = {}
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(sorted(self._versions.values(), key=lambda served: served.key))
+
+    def apply(self, wanted: tuple[ServingEntry, ...]) -> list[Served]:
+        """Take the registry's list; returns the versions that are no longer wanted."""
+        keys = {(entry.site, entry.name, entry.version) for entry in wanted}
+        gone = [served for key, served in self._versions.items() if key not in keys]
+        for served in gone:
+            self._forget(served)
+        for entry in wanted:
+            gone += self._want(entry)
+        self.refresh()
+        return gone
+
+    def refresh(self) -> None:
+        """Let each name's requests go to its serving version as soon as that one is ready, and not before."""
+        for served in self._versions.values():
+            if served.serving and served.model is not None:
+                self._current[(served.entry.site, served.entry.name)] = served.key
+        for state in ("ready", "loading", "refused"):
+            STATES.labels(state).set(sum(served.state == state for served in self._versions.values()))
+
+    def resolve(self, site: str, name: str, version: int | None) -> Served:
+        """The version asked for, or the one that serves; NotFoundError when there is none."""
+        if version is not None:
+            served = self._versions.get((site, name, version))
+            if served is None:
+                raise NotFoundError(f"There is no version {version} of a model {name!r} here.")
+            return served
+        serving = next((served for served in self._of(site, name) if served.serving), None)
+        if serving is None:
+            raise NotFoundError(f"There is no model {name!r} that serves here.")
+        # A new version that isn't ready yet, or was refused, leaves the work to the one before.
+        before = self._versions.get(self._current.get((site, name), serving.key))
+        if serving.model is None and before is not None and before.model is not None:
+            return before
+        return serving
+
+    def at(self, site: str, name: str | None = None) -> list[Served]:
+        """What one site sees, by name and version."""
+        return [s for s in self if s.entry.site == site and name in (None, s.entry.name)]
+
+    def holders(self, bundle_hash: str) -> list[Served]:
+        """All versions that stand for a bundle."""
+        return [served for served in self._versions.values() if served.entry.bundle_hash == bundle_hash]
+
+    def pinned(self, bundle_hash: str) -> bool:
+        """Whether a model must stay in memory: it serves, or still does until its successor is ready."""
+        current = set(self._current.values())
+        return any(served.serving or served.key in current for served in self.holders(bundle_hash))
+
+    def unsettled(self) -> list[Served]:
+        """Serving versions that are neither ready nor refused."""
+        return [served for served in self if served.serving and served.state == "loading"]
+
+    def _of(self, site: str, name: str) -> Iterator[Served]:
+        return (s for s in self._versions.values() if s.entry.site == site and s.entry.name == name)
+
+    def _want(self, entry: ServingEntry) -> list[Served]:
+        """Add or change one version; a version whose bundle changed is another one, and the old is returned."""
+        key = (entry.site, entry.name, entry.version)
+        known = self._versions.get(key)
+        if known is None or known.entry.bundle_hash != entry.bundle_hash:
+            reason = LOADING if entry.stage is Stage.SERVING else ON_DEMAND
+            self._versions[key] = Served(entry, reason=reason)
+            return [known] if known is not None else []
+        known.entry = entry
+        return []
+
+    def _forget(self, served: Served) -> None:
+        del self._versions[served.key]
+        name = (served.entry.site, served.entry.name)
+        if self._current.get(name) == served.key:
+            del self._current[name]

@@ -1,0 +1,128 @@
+"""Encoded bytes become the network's pixels in processes that may die.
+
+Why processes and not threads: the bytes come from outside and the codecs are C; a picture that crashes one, or
+makes it run for ever, costs its own request and not the service. A warm process costs under a millisecond more
+than a thread for an image of a cell (the pipe carries about 200 KiB). They are fresh interpreters, never forks
+of a process that holds a network and its threads, and import no torch.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aimic.errors import UnavailableError, UnreadableImageError
+from aimic.nets.preprocessing import Preprocessing
+from services.inference.deadline import Deadline
+from services.inference.frames import ANSWER, QUESTION, REFUSED
+from services.inference.metrics import DECODER_DEATHS
+
+logger = logging.getLogger(__name__)
+
+_COMMAND = (sys.executable, "-P", "-m", "services.inference.decode_worker")
+_PIPE_BYTES = 1024 * 1024
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours, which may hold credentials. One thread: there is a process per CPU already."""
+    path = os.pathsep.join(part for part in sys.path if part)
+    return {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class Decoders:
+    """A fixed number of decoding processes; one that dies is replaced."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self._count = count
+        self._seconds = seconds
+        self._idle: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
+        self._all: set[asyncio.subprocess.Process] = set()
+        self._running: set[asyncio.Task[tuple[int, bytes]]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start the processes; the first images wait until one has its libraries."""
+        for _ in range(self._count):
+            await self._spawn()
+
+    async def decode(self, data: bytes, preprocessing: Preprocessing, deadline: Deadline) -> NDArray[np.uint8]:
+        """uint8 RGB [size, size, 3]; UnreadableImageError with the reason, DeadlineError when time runs out."""
+        async with deadline.during("the image waited to be decoded"):
+            process = await self._idle.get()
+        task = asyncio.create_task(self._exchange(process, preprocessing, data))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        async with deadline.during("the image was decoded"):
+            # Shielded: a caller who leaves must not leave half a frame in the pipe.
+            kind, payload = await asyncio.shield(task)
+        if kind == REFUSED:
+            raise UnreadableImageError(payload.decode())
+        size = preprocessing.image_size
+        return np.frombuffer(payload, np.uint8).reshape(size, size, 3)
+
+    async def close(self) -> None:
+        """End the processes; images that are being decoded get an UnavailableError."""
+        self._closed = True
+        for process in tuple(self._all):
+            await self._end(process)
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _exchange(
+        self, process: asyncio.subprocess.Process, preprocessing: Preprocessing, data: bytes
+    ) -> tuple[int, bytes]:
+        """One question and its answer; the process is idle again afterwards, or replaced."""
+        assert process.stdin is not None and process.stdout is not None
+        described = preprocessing.model_dump_json().encode()
+        try:
+            async with asyncio.timeout(self._seconds):
+                process.stdin.writelines((QUESTION.pack(len(described), len(data)), described, data))
+                await process.stdin.drain()
+                kind, size = ANSWER.unpack(await process.stdout.readexactly(ANSWER.size))
+                payload = await process.stdout.readexactly(size)
+        except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            await self._replace(process)
+            raise self._death(error) from None
+        self._idle.put_nowait(process)
+        return kind, payload
+
+    def _death(self, error: Exception) -> UnreadableImageError | UnavailableError:
+        if self._closed:
+            return UnavailableError("This service is stopping; ask again.", retry_after_s=2)
+        DECODER_DEATHS.inc()
+        logger.warning("a decoding process was replaced", extra={"cause": type(error).__name__})
+        if isinstance(error, TimeoutError):
+            return UnreadableImageError(
+                f"This image took longer than {self._seconds:g} s to decode, so it was given up."
+            )
+        return UnreadableImageError(
+            "This file crashes the image decoder, so it is not read. Save it anew and try again."
+        )
+
+    async def _spawn(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *_COMMAND,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_PIPE_BYTES,
+            # A Ctrl-C is for the service: requests that were taken still need their decoder.
+            start_new_session=True,
+            env=_environment(),
+        )
+        self._all.add(process)
+        self._idle.put_nowait(process)
+
+    async def _replace(self, process: asyncio.subprocess.Process) -> None:
+        await self._end(process)
+        if not self._closed:
+            await self._spawn()
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        self._all.discard(process)
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        assert process.stdin is not None
+        process.stdin.close()

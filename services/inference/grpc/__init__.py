@@ -1,0 +1,1 @@
+"""The gRPC shell over the data plane."""

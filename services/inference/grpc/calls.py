@@ -1,0 +1,86 @@
+"""What every gRPC call brings beside its message, and how a failed one ends."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import grpc
+from grpc.aio import ServicerContext
+
+from aimic.auth import Authenticator, require
+from aimic.domain.site import Permission, Principal
+from aimic.errors import AimicError
+from aimic.telemetry import new_request_id
+from aimic.telemetry import request_id as current_request_id
+from services.inference.deadline import Deadline
+from services.inference.grpc.messages import problem_of
+from services.inference.metrics import GRPC_SECONDS
+
+logger = logging.getLogger(__name__)
+Context = ServicerContext[Any, Any]
+
+
+class Call:
+    """One call: its id, its caller, its deadline."""
+
+    def __init__(self, context: Context, authenticator: Authenticator) -> None:
+        self._context = context
+        self._authenticator = authenticator
+        self._metadata = {
+            key.lower(): value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+        }
+        sent = self._metadata.get("x-request-id", "")
+        self.request_id = sent if 0 < len(sent) <= 64 and sent.isprintable() else new_request_id()
+        current_request_id.set(self.request_id)
+
+    def principal(self, permission: Permission) -> Principal:
+        """Who calls; NotAuthenticatedError or ForbiddenError otherwise."""
+        principal = self._authenticator.authenticate(self._metadata)
+        require(principal, permission)
+        return principal
+
+    def deadline(self, default_s: float, longest_s: float) -> Deadline:
+        """The call's own, within bounds; a call that names none gets the default."""
+        remaining = self._context.time_remaining()
+        return Deadline.after(default_s if remaining is None else min(remaining, longest_s))
+
+    async def abort(self, error: AimicError) -> NoReturn:
+        """End the call with the error's code; the problem and the request id are trailing metadata."""
+        problem = problem_of(error, self.request_id).SerializeToString()
+        trailing: list[tuple[str, str | bytes]] = [
+            ("x-request-id", self.request_id),
+            ("aimic-problem-bin", problem),
+        ]
+        if error.retry_after_s is not None:
+            trailing.append(("retry-after", str(max(1, round(error.retry_after_s)))))
+        await self._context.abort(grpc.StatusCode[error.grpc_code], error.message, tuple(trailing))
+
+    def succeeded(self) -> None:
+        """Name the request in the trailing metadata of an answer too."""
+        self._context.set_trailing_metadata((("x-request-id", self.request_id),))
+
+
+def unforeseen(error: Exception) -> AimicError:
+    """What the caller is told of an error that we didn't expect; the log has the rest."""
+    logger.error("unforeseen error", exc_info=error)
+    return AimicError("Something went wrong on our side. Try again; if it stays, give support the request id.")
+
+
+@asynccontextmanager
+async def answering(call: Call, method: str) -> AsyncIterator[None]:
+    """Measures what is inside; any error in it ends the call in our form."""
+    started = time.monotonic()
+    code = "CANCELLED"
+    try:
+        yield
+        code = "OK"
+    except AimicError as error:
+        code = error.grpc_code
+        await call.abort(error)
+    except Exception as error:
+        code = AimicError.grpc_code
+        await call.abort(unforeseen(error))
+    finally:
+        GRPC_SECONDS.labels(method, code).observe(time.monotonic() - started)

@@ -1,0 +1,65 @@
+"""The gRPC server. It turns on the same event loop as REST: both wait for the same queue, and no lock is needed."""
+
+import asyncio
+from importlib import import_module
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from aimic.auth import Authenticator
+from aimic.rpc.v1 import inference_pb2
+from aimic.rpc.v1.inference_pb2_grpc import add_InferenceServicer_to_server
+from services.inference.dataplane import DataPlane
+from services.inference.grpc.servicer import Servicer
+from services.inference.settings import Settings
+
+SERVICE = inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name
+_SERVED = ("", SERVICE)
+"""The whole server, and each service by its name."""
+_CALLS = 256
+"""At the same time; more get RESOURCE_EXHAUSTED from gRPC itself."""
+_STATUS = health_pb2.HealthCheckResponse.ServingStatus
+
+
+class GrpcServer:
+    """Inference, health and reflection at one address."""
+
+    def __init__(self, settings: Settings, plane: DataPlane, address: str | None = None) -> None:
+        self.address = address or f"{settings.host}:{settings.inference_grpc_port}"
+        # By name, since the type stubs don't know the asyncio variant.
+        self._health = import_module("grpc_health.v1.health").aio.HealthServicer()
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", settings.inference_request_bytes),
+                ("grpc.max_send_message_length", settings.inference_request_bytes),
+                ("grpc.so_reuseport", 0),  # a second server on our port must fail, not share it
+            ),
+            maximum_concurrent_rpcs=_CALLS,
+        )
+        servicer = Servicer(settings, Authenticator(settings), plane)
+        add_InferenceServicer_to_server(servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection((SERVICE, health, reflection.SERVICE_NAME), self._server)
+
+    async def start(self) -> None:
+        """Listen; SystemExit when the address is taken."""
+        try:
+            self._server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise SystemExit(f"gRPC can't listen on {self.address}: {error}") from error
+        await self.announce(ready=False)
+        await self._server.start()
+
+    async def announce(self, *, ready: bool) -> None:
+        """What the health service says of us."""
+        status = _STATUS.SERVING if ready else _STATUS.NOT_SERVING
+        for service in _SERVED:
+            await self._health.set(service, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls; those under way may finish within `grace_s`."""
+        async with asyncio.timeout(grace_s + 1):
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace_s)

@@ -1,0 +1,96 @@
+"""aimic.rpc.v1.Inference: messages in and out; the decisions are the data plane's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aimic.auth import Authenticator
+from aimic.domain.site import Permission, Principal
+from aimic.errors import AimicError
+from aimic.rpc.v1 import inference_pb2 as wire
+from aimic.rpc.v1.inference_pb2_grpc import InferenceServicer
+from services.inference.dataplane import DataPlane
+from services.inference.deadline import Deadline
+from services.inference.grpc.calls import Call, Context, answering, unforeseen
+from services.inference.grpc.messages import images_of, problem_of, reply_of, version_of
+from services.inference.settings import Settings
+
+READ_AHEAD = 8
+"""Requests of one stream that are worked on at the same time."""
+
+Pending = asyncio.Queue[asyncio.Task[wire.PredictStreamReply] | None]
+
+
+class Servicer(InferenceServicer):
+    """Both methods need the permission `predict`."""
+
+    def __init__(self, settings: Settings, authenticator: Authenticator, plane: DataPlane) -> None:
+        self._settings = settings
+        self._authenticator = authenticator
+        self._plane = plane
+
+    async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictReply:  # noqa: N802
+        """All images of one request, in one answer."""
+        call = Call(context, self._authenticator)
+        async with answering(call, "Predict"):
+            principal = call.principal(Permission.PREDICT)
+            reply = await self._reply(request, principal, self._deadline(call), call.request_id)
+            call.succeeded()
+        return reply
+
+    async def PredictStream(  # noqa: N802
+        self, requests: AsyncIterator[wire.PredictStreamRequest], context: Context
+    ) -> None:
+        """A reply or a problem for each request, in their order."""
+        call = Call(context, self._authenticator)
+        async with answering(call, "PredictStream"):
+            principal = call.principal(Permission.PREDICT)
+            pending: Pending = asyncio.Queue(READ_AHEAD)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_write(pending, context))
+                number = 0
+                async for message in requests:
+                    number += 1
+                    work = self._one(message, principal, call, f"{call.request_id}.{number}")
+                    await pending.put(group.create_task(work))
+                await pending.put(None)
+            call.succeeded()
+
+    async def _one(
+        self, message: wire.PredictStreamRequest, principal: Principal, call: Call, request_id: str
+    ) -> wire.PredictStreamReply:
+        """One request of a stream; its failure is its own."""
+        reply = wire.PredictStreamReply(correlation_id=message.correlation_id)
+        deadline = self._stream_deadline(message, call)
+        try:
+            answer = await self._reply(message.request, principal, deadline, request_id)
+            reply.reply.CopyFrom(answer)
+        except AimicError as error:
+            reply.problem.CopyFrom(problem_of(error, request_id))
+        except Exception as error:
+            reply.problem.CopyFrom(problem_of(unforeseen(error), request_id))
+        return reply
+
+    async def _reply(
+        self, request: wire.PredictRequest, principal: Principal, deadline: Deadline, request_id: str
+    ) -> wire.PredictReply:
+        response = await self._plane.predict(
+            request.model, version_of(request), images_of(request), deadline, request_id, principal=principal
+        )
+        return reply_of(response)
+
+    def _deadline(self, call: Call) -> Deadline:
+        return call.deadline(self._settings.inference_deadline_s, self._settings.inference_longest_deadline_s)
+
+    def _stream_deadline(self, message: wire.PredictStreamRequest, call: Call) -> Deadline:
+        """The request's own, or the default; never beyond the call's, if that has one."""
+        if message.HasField("deadline_milliseconds"):
+            own = message.deadline_milliseconds / 1000
+        else:
+            own = self._settings.inference_deadline_s
+        longest = self._settings.inference_longest_deadline_s
+        return Deadline(min(Deadline.after(own).at, call.deadline(longest, longest).at))
+
+
+async def _write(pending: Pending, context: Context) -> None:
+    while (task := await pending.get()) is not None:
+        await context.write(await task)

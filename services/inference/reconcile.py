@@ -1,0 +1,155 @@
+"""Brings what is served in line with what the registry wants, for ever, and whatever happens to the registry."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from aimic.errors import AimicError
+from aimic.events import ModelsChanged
+from aimic.ports.events import Events
+from services.inference.catalogue import Catalogue
+from services.inference.loading import Loader
+from services.inference.metrics import REGISTRY_FAILURES, REGISTRY_UP
+from services.inference.registry import Registry
+from services.inference.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Asks the registry every `poll_s`, sooner when woken, less often while it is away."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        snapshot: Snapshot,
+        catalogue: Catalogue,
+        loader: Loader,
+        poll_s: float,
+        longest_poll_s: float,
+    ) -> None:
+        self._registry = registry
+        self._snapshot = snapshot
+        self._catalogue = catalogue
+        self._loader = loader
+        self._poll_s = poll_s
+        self._longest_poll_s = longest_poll_s
+        self._failures = 0
+        self._woken = asyncio.Event()
+        self._asked = False
+        self._settled = False
+
+    def restore(self) -> None:
+        """Take up the list of the last run: what is on disk is served before the registry is asked."""
+        wanted = self._snapshot.read()
+        if wanted is not None:
+            self._catalogue.apply(wanted)
+            self._load_what_serves()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.step()
+            pause = min(self._longest_poll_s, self._poll_s * 2 ** min(self._failures, 10))
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def step(self) -> None:
+        """Ask once and act on the answer; without one, go on with what is known."""
+        try:
+            wanted = await self._registry.wanted()
+        except AimicError as error:
+            self._away(error)
+        except Exception:
+            logger.exception("asking the registry failed")
+            self._away(None)
+        else:
+            self._here()
+            await asyncio.to_thread(self._snapshot.store, wanted)
+            self._loader.release(self._catalogue.apply(wanted))
+        self._asked = True
+        self._load_what_serves()
+
+    def wake(self) -> None:
+        """What should be served has changed; ask now. From the event loop's thread."""
+        self._woken.set()
+
+    def not_ready(self) -> str | None:
+        """Why this process should get no requests yet; None when it should.
+
+        Ready once every version that served when we started is loaded or refused. What is promoted later
+        doesn't make us unready: the version before answers until the new one is proved.
+        """
+        if not self._settled:
+            waiting = self._catalogue.unsettled()
+            if waiting:
+                entry = waiting[0].entry
+                return f"loading {entry.name} version {entry.version}: {waiting[0].reason}"
+            if not self._asked:
+                return "the list of models was not read yet"
+            self._settled = True
+        return None
+
+    def _load_what_serves(self) -> None:
+        now = time.monotonic()
+        for served in self._catalogue:
+            if served.serving and served.model is None and served.retry_at <= now:
+                self._loader.start(served)
+
+    def _away(self, error: AimicError | None) -> None:
+        REGISTRY_FAILURES.inc()
+        REGISTRY_UP.set(0)
+        if self._failures == 0 and error is not None:
+            logger.warning("the registry is away; serving goes on", extra={"cause": error.message})
+        self._failures += 1
+
+    def _here(self) -> None:
+        REGISTRY_UP.set(1)
+        if self._failures:
+            logger.info("the registry answers again")
+        self._failures = 0
+
+
+class Listener:
+    """A thread that hears ModelsChanged and wakes the reconciler. Without it, polling does the same later."""
+
+    def __init__(self, connect: Callable[[], Events], group: str, wake: Callable[[], object]) -> None:
+        self._connect = connect
+        self._group = group
+        self._wake = wake
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="models changed", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, within about a second."""
+        self._stop.set()
+        self._thread.join(3)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except AimicError as error:
+                logger.warning("events are away; polling goes on", extra={"cause": error.message})
+                self._stop.wait(10)
+
+    def _listen(self) -> None:
+        with (
+            closing(self._connect()) as events,
+            closing(events.subscribe((ModelsChanged.topic,), self._group)) as subscription,
+        ):
+            while not self._stop.is_set():
+                if subscription.poll(0.5):
+                    subscription.commit()
+                    self._wake()

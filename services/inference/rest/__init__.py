@@ -1,0 +1,1 @@
+"""The REST shell over the data plane."""

@@ -1,0 +1,37 @@
+"""The REST application: routes, problems, request ids."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from aimic.auth import Authenticator
+from aimic.web import RequestContext
+from services.inference.admission import ByteBudget
+from services.inference.dataplane import DataPlane
+from services.inference.rest import problems
+from services.inference.rest.bodies import Bodies, BodyLimits
+from services.inference.rest.routes import PREFIX, router
+from services.inference.settings import Settings
+
+
+def api(settings: Settings, plane: DataPlane) -> FastAPI:
+    """The routes with their errors; OpenAPI under `/inference/v1/openapi.json`."""
+    app = FastAPI(
+        title="AIMIC inference",
+        version="1",
+        summary="Classify microscopic images with the models that the registry serves.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=f"{PREFIX}/docs",
+        redoc_url=None,
+    )
+    problems.install(app)
+    limits = BodyLimits(
+        settings.inference_request_bytes, settings.inference_image_bytes, settings.inference_request_images
+    )
+    bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes))
+    app.include_router(router(settings, Authenticator(settings), plane, bodies))
+    return app
+
+
+def application(settings: Settings, plane: DataPlane) -> ASGIApp:
+    """The API with a request id around everything."""
+    return RequestContext(api(settings, plane), "inference")

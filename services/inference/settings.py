@@ -1,0 +1,58 @@
+"""Settings of the inference service. The environment is read here and nowhere else in the service."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from aimic.settings import Settings as SharedSettings
+from aimic.settings import available_cpus
+
+MIB = 1024 * 1024
+
+
+class Settings(SharedSettings):
+    """`AIMIC_INFERENCE_…` for what is ours, `AIMIC_…` for what all services share."""
+
+    inference_port: int = 8001
+    inference_grpc_port: int = 8002
+    inference_ops_port: int = 9001
+    inference_replica: str = "0"
+    """Tells replicas apart: each must hear every change of what is to be served."""
+
+    inference_image_bytes: int = Field(16 * MIB, gt=0)
+    """Largest encoded image."""
+    inference_request_bytes: int = Field(64 * MIB, gt=0)
+    """Largest request, all its images together."""
+    inference_request_images: int = Field(256, gt=0)
+    """Most images of one request."""
+    inference_body_bytes: int = Field(512 * MIB, gt=0)
+    """Request bodies held in memory at once; beyond it new ones are turned away."""
+    inference_queue_images: int = Field(512, gt=0)
+    """Images admitted and not yet answered; beyond it new requests are turned away."""
+    inference_deadline_s: float = Field(30.0, gt=0)
+    """Deadline of a request that names none."""
+    inference_longest_deadline_s: float = Field(300.0, gt=0)
+
+    inference_batch_images: int = Field(32, gt=0)
+    inference_batch_window_s: float = Field(0.002, ge=0)
+    """How long a batch waits for images that are being decoded; it never waits for ones that may not come."""
+    inference_decoders: int = Field(default_factory=available_cpus, gt=0)
+    """Processes that decode images."""
+    inference_decode_s: float = Field(10.0, gt=0)
+    """Longest that one image may take to decode."""
+
+    inference_models: int = Field(8, gt=0)
+    """Models in memory. Those that serve stay; of the others the least recently used goes."""
+    inference_bundle_bytes: int = Field(4096 * MIB, gt=0)
+    """Largest exported bundle that is downloaded."""
+    inference_poll_s: float = Field(3.0, gt=0)
+    """How often the registry is asked what to serve, if nothing wakes us before."""
+    inference_longest_poll_s: float = Field(30.0, gt=0)
+    """Up to this the pause doubles while the registry is away."""
+    inference_stop_s: float = Field(5.0, gt=0)
+    """How long requests that were taken may finish after we were asked to stop."""
+
+    @property
+    def bundles(self) -> Path:
+        """Directory of verified bundles, one per hash."""
+        return self.home / "bundles"
