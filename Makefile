@@ -1,0 +1,61 @@
+# `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
+.DEFAULT_GOAL := help
+.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev bench clean
+SHELL := /bin/bash
+BIN := .venv/bin
+# The system's Python runs the stop-watch, so that the time of the installation itself can be taken.
+TIMED := python3 scripts/timed.py
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: install ## Install, start everything, carry a drawn image set from import to prediction (ONCE=1: then stop)
+	$(BIN)/aimic demo $(if $(ONCE),--once)
+
+test: ## Install everything that is needed and pass every check and test
+	$(TIMED) installs $(MAKE) --no-print-directory install-dev
+	$(TIMED) spine $(MAKE) --no-print-directory check-spine
+
+.PHONY: check-spine
+check-spine: lint types protos-check openapi-check
+	$(BIN)/pytest -p no:cacheprovider
+
+up: install ## Start the platform on this machine; Ctrl-C stops it
+	$(BIN)/aimic up
+
+lint: install-dev ## ruff, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: install-dev ## mypy --strict
+	$(BIN)/mypy
+
+format: install-dev ## Put the code into its one form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: install-dev ## Generate the gRPC stubs from proto/
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/protos.sh
+
+protos-check: install-dev ## The committed stubs are those of proto/
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/protos.sh --check
+
+openapi: install-dev ## Write docs/openapi/ from the services
+	$(BIN)/python scripts/openapi.py
+
+openapi-check: install-dev ## docs/openapi/ is what the services serve
+	$(BIN)/python scripts/openapi.py --check
+
+bench: install-dev ## Measure this machine and write the tables of benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.spine
+
+install: ## Install what running needs
+	@scripts/install.sh all
+
+install-dev: ## Install what the tests need too
+	@scripts/install.sh dev
+	@scripts/chromium.sh
+
+clean: ## Remove .venv and caches (never data)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

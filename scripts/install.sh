@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Install AIMIC with the extras named in $1 (such as `all` or `dev`) into .venv, with the versions of constraints.txt.
+# Does nothing when .venv already holds just that.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extras=$1
+
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  for candidate in python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+fi
+if [ -z "$python" ]; then
+  echo "AIMIC needs Python 3.11, 3.12 or 3.13; none was found. Install one, or name it: PYTHON=/path/to/python make …" >&2
+  exit 1
+fi
+
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+  # Debian keeps the tools for virtual environments in a package of their own.
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends python3-venv
+fi
+
+stamp=$( { echo "$extras"; "$python" -V; cat pyproject.toml constraints.txt; } | sha256sum | cut -d' ' -f1)
+if [ -f .venv/.stamp ] && [ "$(cat .venv/.stamp)" = "$stamp" ]; then
+  exit 0
+fi
+echo "Installing AIMIC ($extras) into .venv; torch with its CUDA parts takes a few minutes and about 6 GB …"
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]"
+echo "$stamp" > .venv/.stamp
