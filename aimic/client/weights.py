@@ -1,7 +1,6 @@
 """Pretrained weights of one's own as a start."""
 
-from pathlib import Path
-
+from aimic.client.sources import Sendable
 from aimic.client.transport import Transport
 from aimic.client.uploads import SendProgress, Uploads
 
@@ -13,7 +12,7 @@ class WeightsFiles:
         self._transport = transport
         self._uploads = uploads
 
-    def upload(self, path: Path | str, progress: SendProgress | None = None) -> str:
+    def upload(self, what: Sendable, progress: SendProgress | None = None) -> str:
         """Send a weights file; the answer, `file:<sha256>`, is what a job's settings name it by."""
-        upload = self._uploads.send(Path(path), progress=progress)
+        upload = self._uploads.send(what, progress=progress)
         return str(self._transport.create("/api/v1/weights", {"upload": upload.id})["weights"])

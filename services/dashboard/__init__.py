@@ -1,0 +1,1 @@
+"""The dashboard: three pages in a browser, over the REST interfaces only."""

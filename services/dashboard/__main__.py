@@ -1,0 +1,38 @@
+"""`python -m services.dashboard`: serve until SIGTERM or Ctrl-C."""
+
+import uvicorn
+
+from aimic.auth import refuse_open_bind
+from aimic.telemetry import setup_logging
+from aimic.web import OperationsServer
+from services.dashboard.settings import settings
+
+
+def main() -> None:
+    """Start the dashboard and its operations port; both end within a few seconds of a signal."""
+    chosen = settings()
+    setup_logging("dashboard", chosen.log_level)
+    refuse_open_bind(chosen)
+    operations = OperationsServer(chosen.host, chosen.dashboard_ops_port, lambda: None)
+    operations.start()
+    # Streamlit takes a second to import, and liveness is answered meanwhile.
+    from services.dashboard.app import create_app
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(chosen),
+            host=chosen.host,
+            port=chosen.dashboard_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    try:
+        server.run()
+    finally:
+        operations.stop()
+
+
+if __name__ == "__main__":
+    main()

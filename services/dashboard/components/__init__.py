@@ -1,0 +1,1 @@
+"""Pieces of pages that several of them use."""

@@ -1,0 +1,96 @@
+"""The Models page: how good a model is, and new images classified by it."""
+
+import streamlit as st
+
+from aimic.client import Client
+from aimic.domain.model import ModelVersion, Stage
+from services.dashboard.components import links
+from services.dashboard.components.connection import client
+from services.dashboard.components.errors import plainly
+from services.dashboard.pages import classifying
+from services.dashboard.views import charts
+from services.dashboard.views import models as view
+
+
+def show() -> None:
+    """The page."""
+    st.title("Models")
+    with plainly():
+        server = client()
+        versions = server.models.list()
+        if not versions:
+            st.markdown("No model yet. A training makes one, with an honest account of how good it is.")
+            links.to("Train", "Train a model", "to-train")
+            return
+        keys = [f"{model.name}:{model.version}" for model in versions]
+        wished = st.query_params.get("model")
+        chosen = st.selectbox(
+            "Model",
+            keys,
+            index=keys.index(wished) if wished in keys else 0,
+            format_func=lambda key: view.label(versions[keys.index(key)]),
+            width=520,
+        )
+        model = versions[keys.index(chosen or keys[0])]
+        judged, classify = st.tabs(["How good is it?", "Classify images"], key="tab")
+        with judged:
+            _judged(server, model)
+        with classify:
+            classifying.show(server, model)
+
+
+def _judged(server: Client, model: ModelVersion) -> None:
+    head = view.headline(model)
+    st.caption(view.facts(model))
+    if head.protocol:
+        st.warning(head.protocol, icon=":material/warning:")
+    first, second = st.columns([1, 2], gap="large", vertical_alignment="center")
+    first.metric("Accuracy", head.accuracy, border=True, help="Of images that it had not seen while learning.")
+    with second:
+        if head.interval:
+            st.markdown(f"Most likely between **{head.interval}** (95 % interval), judged on {head.images} images.")
+        if head.folds:
+            st.markdown(f"Over the rounds: **{head.folds}** (mean ± standard deviation).")
+        if head.statement:
+            st.markdown(head.statement)
+    for column, (name, value, meaning) in zip(st.columns(3), view.other_numbers(model), strict=True):
+        column.metric(name, value, help=meaning, border=True)
+    _matrix(model)
+    _keep(server, model)
+
+
+def _matrix(model: ModelVersion) -> None:
+    cells = view.confusion_cells(model)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Which classes are mixed up")
+        if cells:
+            mistakes = view.mistakes(model)
+            st.altair_chart(charts.confusion(cells), alt="Confusion matrix. " + "; ".join(mistakes), width="content")
+            st.caption("Rows: the truth. Columns: the model's answer. Number of images, and part of the row.")
+        else:
+            st.caption("No confusion matrix came with this model.")
+    with right:
+        st.subheader("Class by class")
+        st.dataframe(view.class_rows(model), hide_index=True)
+        for text in view.mistakes(model):
+            st.markdown(f"- {text}")
+
+
+def _keep(server: Client, model: ModelVersion) -> None:
+    st.subheader("Use it")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if model.stage is Stage.SERVING:
+            st.badge("In use: this version answers", icon=":material/check_circle:", color="green")
+        elif st.button("Use this version", type="primary", icon=":material/verified:"):
+            server.models.promote(model.name, model.version)
+            st.rerun()
+        st.download_button(
+            "Download the model",
+            lambda: server.models.bundle(model.name, model.version),
+            f"{model.name}-{model.version}.aimic",
+            "application/octet-stream",
+            icon=":material/download:",
+            on_click="ignore",
+            help=f"One file, to use in another AIMIC. Its fingerprint is {model.bundle_hash}.",
+        )

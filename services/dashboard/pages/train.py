@@ -1,0 +1,60 @@
+"""The Train page: choose, start, watch, stop."""
+
+import streamlit as st
+
+from aimic.client import Client
+from aimic.domain.dataset import Dataset
+from aimic.domain.job import Job
+from services.dashboard.components import links
+from services.dashboard.components.connection import client
+from services.dashboard.components.errors import plainly
+from services.dashboard.pages import choosing, watching
+from services.dashboard.views import jobs as view
+
+
+def show() -> None:
+    """The page."""
+    st.title("Train")
+    with plainly():
+        server = client()
+        watched = st.query_params.get("job")
+        if watched:
+            watching.job(server, watched)
+            if st.button("All trainings", icon=":material/arrow_back:"):
+                del st.query_params["job"]
+                st.rerun()
+            return
+        sets = [dataset for dataset in server.datasets.list() if dataset.latest is not None]
+        if not sets:
+            st.markdown("There are no images to learn from yet.")
+            links.to("Data", "Bring in images first", "to-data")
+            return
+        _new(server, sets)
+        _past(server.jobs.list())
+
+
+def _new(server: Client, sets: list[Dataset]) -> None:
+    with st.container(border=True):
+        st.subheader("New training")
+        names = [dataset.name for dataset in sets]
+        wished = st.query_params.get("set")
+        name = st.selectbox("Data set", names, index=names.index(wished) if wished in names else 0, width=420)
+        version = next(dataset.latest for dataset in sets if dataset.name == name)
+        assert version is not None
+        choosing.form(server, version)
+
+
+def _past(jobs: list[Job]) -> None:
+    st.subheader("Trainings")
+    if not jobs:
+        st.caption("None yet. Press Start above; you can watch it here and close the page meanwhile.")
+        return
+    for job in jobs:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(
+                f"{view.STATUS_ICONS[job.status]} **{view.title(job)}**  \n"
+                f"{view.job_line(job)} · {job.created_at.astimezone():%d %b, %H:%M}"
+            )
+            if st.button("Look", key=f"look-{job.id}", icon=":material/visibility:"):
+                st.query_params["job"] = job.id
+                st.rerun()

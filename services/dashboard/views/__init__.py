@@ -1,0 +1,1 @@
+"""What the pages show, as data: pure functions that need no Streamlit."""

@@ -1,0 +1,70 @@
+"""What the Data page says of an import, before, while and after it runs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aimic.domain.dataset import Import, ImportStatus
+from services.dashboard.views.words import duration, listed, plural, size
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+TABLES = (".csv",)
+
+
+class Chosen(NamedTuple):
+    """The files that a person chose, by what they are."""
+
+    archives: tuple[int, ...]
+    """Indices of the archives; each is sent as it is."""
+    loose: tuple[int, ...]
+    """Indices of all others; they travel together."""
+    in_folders: bool
+    """Whether every loose file lies in a folder, which names its class."""
+
+
+def chosen(names: Sequence[str]) -> Chosen:
+    """Sort chosen files by what they are; the content decides later, on the server."""
+    archives = tuple(i for i, name in enumerate(names) if name.lower().endswith(ARCHIVES))
+    loose = tuple(i for i in range(len(names)) if i not in set(archives))
+    # A chosen folder names its files `folder/class/file`: the class is the folder directly above the file.
+    return Chosen(archives, loose, all("/" in names[i].strip("/") for i in loose))
+
+
+def needs_class(files: Chosen, labels_known: bool) -> bool:
+    """Whether the person has to say what the images show, because nothing else does."""
+    return bool(files.loose) and not files.in_folders and not labels_known
+
+
+class Line(NamedTuple):
+    """A progress bar and what is written on it; no fraction while the end isn't known."""
+
+    fraction: float
+    text: str
+
+
+def sending(done: int, total: int) -> Line:
+    """While bytes are on their way."""
+    return Line(done / total if total else 0.0, f"Sending {size(done)} of {size(total)}")
+
+
+def checking(state: Import, seconds: float) -> Line:
+    """While images are checked; `seconds` is the time since the import began, for the estimate."""
+    if state.total is None:
+        return Line(0.0, "Looking through the files …")
+    share = min(1.0, state.seen / state.total) if state.total else 1.0
+    left = ""
+    if state.seen >= 20 and share < 1:
+        left = f", {duration(seconds * (1 - share) / share)} left"
+    return Line(share, f"Checked {state.seen:,} of {plural(state.total, 'file')}{left}")
+
+
+def outcome(state: Import) -> str:
+    """One or two sentences at the end of an import."""
+    if state.status is ImportStatus.FAILED:
+        return state.error or "The import stopped. What was stored is kept; import the same files again to go on."
+    parts = [f"{plural(state.stored, 'new image')} stored"]
+    if state.known:
+        parts.append(f"{state.known:,} there already")
+    if state.refused:
+        parts.append(f"{state.refused:,} refused")
+    text = listed(parts)
+    return text[0].upper() + text[1:] + "."
