@@ -165,7 +165,7 @@ def _check_parts(
 
 def _save(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """safetensors orders by type and name itself, so equal tensors give equal bytes."""
-    save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, path)
+    save_file({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}, path)
 
 
 def _present(directory: Path) -> tuple[str, ...]:

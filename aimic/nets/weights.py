@@ -88,14 +88,8 @@ def _imagenet(network: str, directory: Path | None) -> Found:
     present = [directory / name for name in names if (directory / name).is_file()] if directory else []
     source = f"torchvision {NETWORKS[network].weights}"
     if present:
-        digest = file_sha256(present[0])
-        its_own = _is_torchvisions(digest, original)
-        if present[0].name == original and not its_own:
-            raise CorruptError(f"{present[0]} is damaged: its bytes are not what its name says. Fetch it again.")
-        source = source if its_own else f"file {present[0].name}"
-        return _found("imagenet", present[0], source, digest, its_own)
-    cached = _download(network, entry, directory, names)
-    return _found("imagenet", cached, source, file_sha256(cached), True)
+        return _found("imagenet", present[0], source, original)
+    return _found("imagenet", _download(network, entry, directory, names), source, original)
 
 
 def _download(network: str, entry: WeightsEnum, directory: Path | None, names: tuple[str, ...]) -> Path:
@@ -120,14 +114,26 @@ def _file(network: str, weights: Weights) -> Found:
     digest = file_sha256(weights.path)
     if weights.sha256 is not None and weights.sha256 != digest:
         raise CorruptError("The weights file has changed since it was uploaded. Upload it again.")
-    its_own = _is_torchvisions(digest, torchvision_entry(network).url.rsplit("/", 1)[-1])
     name = weights.name or weights.path.name
-    return _found("file", weights.path, f"file {name}", digest, its_own)
+    return _found("file", weights.path, f"file {name}", torchvision_entry(network).url.rsplit("/", 1)[-1])
 
 
-def _found(kind: Literal["imagenet", "file"], path: Path, source: str, digest: str, its_own: bool) -> Found:
-    licence = TORCHVISION_LICENCE if its_own else UNKNOWN_LICENCE
-    card = WeightsCard(kind=kind, source=source, sha256=digest, licence=licence, head_replaced=True)
+def _found(kind: Literal["imagenet", "file"], path: Path, source: str, original: str) -> Found:
+    """Read the file; the card calls it torchvision's own only if its bytes are (their names end in the hash)."""
+    digest = file_sha256(path)
+    its_own = digest.startswith(original.rsplit("-", 1)[-1].removesuffix(".pth"))
+    notes: tuple[str, ...] = ()
+    if kind == "imagenet" and not its_own:
+        source = f"file {path.name}"
+        notes = ("The ImageNet weights are not the bytes that torchvision publishes.",)
+    card = WeightsCard(
+        kind=kind,
+        source=source,
+        sha256=digest,
+        licence=TORCHVISION_LICENCE if its_own else UNKNOWN_LICENCE,
+        head_replaced=True,
+        notes=notes,
+    )
     return Found(read_state(path), card)
 
 
@@ -154,8 +160,3 @@ def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _is_torchvisions(digest: str, original: str) -> bool:
-    """torchvision's file names end in the first digits of their SHA-256."""
-    return digest.startswith(original.rsplit("-", 1)[-1].removesuffix(".pth"))

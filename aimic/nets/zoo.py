@@ -36,7 +36,12 @@ def build(
     found = resolve(network, weights)
     auxiliary, notes = _auxiliary(network, image_size)
     with _seeded(seed):
-        module = construct(network, transform_input=_transforms_input(network, found), auxiliary=auxiliary)
+        module = construct(
+            network,
+            transform_input=_transforms_input(network, found),
+            auxiliary=auxiliary,
+            initialise=not found.state,
+        )
         notes += _take_over(network, module, found)
         kept = found.info is not None and class_names is not None and found.info.classes == tuple(class_names)
         _replace_heads(network, module, classes)
