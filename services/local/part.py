@@ -44,6 +44,7 @@ class Part:
         self._log_path = logs / f"{spec.name}.log"
         self._log = _rotating_log(self._log_path)
         self._process: subprocess.Popen[bytes] | None = None
+        self._pump_thread: threading.Thread | None = None
         self._started = 0.0
         self._start_again_at: float | None = None
 
@@ -65,12 +66,14 @@ class Part:
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe between fork and exec
         )
-        threading.Thread(target=self._pump, args=(self._process,), daemon=True).start()
+        self._pump_thread = threading.Thread(target=self._pump, args=(self._process,), daemon=True)
+        self._pump_thread.start()
 
     def _pump(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._log.info("%s", line.decode(errors="replace").rstrip())
+        with process.stdout as lines:
+            for line in lines:
+                self._log.info("%s", line.decode(errors="replace").rstrip())
 
     def watch(self) -> None:
         """Notice a death and start again, after a pause that doubles while deaths follow closely."""
@@ -108,6 +111,10 @@ class Part:
         _kill_group(self._process.pid)
         self._process.wait(2)
         self._process = None
+        if self._pump_thread is not None:
+            self._pump_thread.join(1)
+        for handler in self._log.handlers:
+            handler.close()
 
 
 def _kill_group(group: int) -> None:
@@ -124,5 +131,6 @@ def _rotating_log(path: Path) -> logging.Logger:
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger(f"aimic.part.{path}")
     log.propagate = False
+    log.setLevel(logging.INFO)
     log.addHandler(handler)
     return log

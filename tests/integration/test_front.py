@@ -1,0 +1,145 @@
+"""The front port before a real service: streams stay streams, websockets join, absence is a sentence."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from services.local.front.app import create_app
+from services.local.settings import LocalSettings
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _serving(app: ASGIApp, port: int) -> Iterator[None]:
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield
+    server.should_exit = True
+    thread.join(10)
+
+
+async def _echo(request: Request) -> Response:
+    body = await request.body()
+    return JSONResponse(
+        {"path": request.url.path, "query": request.url.query, "bytes": len(body), "host": request.headers["host"]},
+        headers={"x-two": "1"},
+    )
+
+
+async def _ticks(_: Request) -> Response:
+    async def ticks() -> AsyncIterator[str]:
+        for number in range(3):
+            yield f"data: {number}\n\n"
+            await asyncio.sleep(0.3)
+
+    return StreamingResponse(ticks(), media_type="text/event-stream")
+
+
+async def _echo_socket(websocket: WebSocket) -> None:
+    await websocket.accept(subprotocol=websocket.scope["subprotocols"][0])
+    await websocket.send_text((await websocket.receive_text()).upper())
+    await websocket.send_bytes(await websocket.receive_bytes())
+    await websocket.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> LocalSettings:
+    port = _free_port()
+    return LocalSettings(
+        home=tmp_path, port=_free_port(), ingest_port=port, dashboard_port=port, inference_port=_free_port()
+    )
+
+
+@pytest.fixture
+def front(settings: LocalSettings) -> Iterator[str]:
+    methods = ["GET", "POST", "PATCH"]
+    behind = Starlette(
+        routes=[
+            Route("/api/v1/ticks", _ticks),
+            WebSocketRoute("/socket", _echo_socket),
+            Route("/{path:path}", _echo, methods=methods),
+        ]
+    )
+    with _serving(behind, settings.ingest_port), _serving(create_app(settings), settings.port):
+        yield settings.front_url
+
+
+def test_paths_queries_bodies_and_headers_pass_unchanged(front: str) -> None:
+    answer = httpx.post(f"{front}/api/v1/a%2Fb?x=1&x=2", content=b"z" * 3_000_000)
+    assert answer.json() | {"host": ""} == {"path": "/api/v1/a/b", "query": "x=1&x=2", "bytes": 3_000_000, "host": ""}
+    assert answer.headers["x-two"] == "1"
+    assert answer.headers["x-request-id"]
+
+
+def test_events_arrive_as_they_are_sent(front: str) -> None:
+    arrivals = []
+    with httpx.stream("GET", f"{front}/api/v1/ticks") as answer:
+        for line in answer.iter_lines():
+            if line:
+                arrivals.append(time.monotonic())
+    assert len(arrivals) == 3
+    assert arrivals[-1] - arrivals[0] > 0.4
+
+
+def test_websockets_join_with_their_subprotocol(front: str) -> None:
+    with connect(f"{front.replace('http', 'ws')}/socket", subprotocols=["streamlit"], proxy=None) as joined:  # type: ignore[list-item]
+        assert joined.subprotocol == "streamlit"
+        joined.send("words")
+        assert joined.recv() == "WORDS"
+        joined.send(b"\x00\xff")
+        assert joined.recv() == b"\x00\xff"
+
+
+def test_a_service_that_is_away_is_a_sentence_and_a_time_to_come_back(front: str) -> None:
+    answer = httpx.get(f"{front}/inference/v1/models")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+    assert "inference service is not answering" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}])
+def test_pages_of_others_reach_nothing(front: str, headers: dict[str, str]) -> None:
+    assert httpx.get(f"{front}/api/v1/x", headers=headers).status_code == 403
+    with (
+        pytest.raises(InvalidStatus),
+        connect(f"{front.replace('http', 'ws')}/socket", additional_headers=headers, proxy=None),
+    ):
+        pass
+
+
+def test_with_a_key_everything_asks_for_it(settings: LocalSettings) -> None:
+    keyed = settings.model_copy(update={"api_key_file": settings.home / "key"})
+    (settings.home / "key").write_text("a-long-key\n")
+    with _serving(create_app(keyed), keyed.port):
+        bare = httpx.get(f"{keyed.front_url}/page")
+        assert bare.status_code == 401
+        assert bare.headers["www-authenticate"].startswith("Basic")
+        assert httpx.get(f"{keyed.front_url}/page", auth=("any", "wrong")).status_code == 401
+        # The right key reaches the service behind, which is away in this test.
+        assert httpx.get(f"{keyed.front_url}/page", auth=("any", "a-long-key")).status_code == 503
+        bearer = {"authorization": "Bearer a-long-key"}
+        assert httpx.get(f"{keyed.front_url}/api/v1/x", headers=bearer).status_code == 503

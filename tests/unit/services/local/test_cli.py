@@ -1,0 +1,87 @@
+"""The command line, as far as it needs no server."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from aimic.domain.prediction import Answer, ImageError, ImageResult, PredictResponse
+from services.local.__main__ import main, spread_networks
+from services.local.cli.models import reference
+from services.local.cli.predict import as_csv
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> int:
+    monkeypatch.setenv("AIMIC_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["aimic", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--network", "vgg17"), "unknown network 'vgg17'"),
+        (("--network", "vgg16", "--mode", "frozen"), "needs weights to start from"),
+        (("--network", "vgg16", "--split", "thirds"), "unknown split 'thirds'"),
+        (("--network", "vgg16", "--folds", "1"), "greater than or equal to 2"),
+        (("--network", "vgg16", "--folds", "3", "--split", "kfold:3"), "give one of the two"),
+        (("--network", "vgg16", "--lr", "-1"), "--lr: Input should be greater than 0"),
+        (("--network", "vgg16", "--weights", "no/such.pth"), "no file no/such.pth"),
+    ],
+)
+def test_wrong_settings_are_a_sentence_and_never_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    assert _run(monkeypatch, tmp_path, "train", "--dataset", "d", *arguments) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert words in told
+    assert "Nothing was started" in told
+    assert "Traceback" not in told
+
+
+def test_with_json_an_error_is_json_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, tmp_path, "predict", "--model", "m", str(tmp_path / "none.png"), "--json") == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "not_found"
+    assert "nothing was classified" in error["message"]
+
+
+def test_without_a_platform_the_error_says_how_to_start_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, tmp_path, "datasets", "list", "--server", "http://127.0.0.1:9") == 1
+    assert "aimic up" in capsys.readouterr().err
+
+
+def test_networks_may_be_written_as_a_list() -> None:
+    written = ["train", "--network", "vgg16", "resnet34", "--epochs", "3"]
+    assert spread_networks(written) == ["train", "--network", "vgg16", "--network", "resnet34", "--epochs", "3"]
+
+
+def test_a_model_reference_is_a_name_with_or_without_version() -> None:
+    assert reference("cells-vgg16") == ("cells-vgg16", None)
+    assert reference("cells-vgg16:3") == ("cells-vgg16", 3)
+
+
+def test_csv_has_every_class_and_no_cell_that_a_spreadsheet_would_run() -> None:
+    answer = Answer(
+        label="=cmd()", probabilities={"=cmd()": 0.75, "b": 0.25}, model="m", version=1,
+        bundle_hash="ab", executor="e", request_id="r",
+    )  # fmt: skip
+    bad = ImageResult(index=1, error=ImageError(code="unreadable_image", message="Not an image."))
+    response = PredictResponse(model="m", version=1, request_id="r", results=(ImageResult(index=0, answer=answer), bad))
+    lines = as_csv(response, [Path("+x.png"), Path("y.txt")]).splitlines()
+    assert lines[0] == "file,label,p_'=cmd(),p_b,abstained,reason,error,model,bundle"
+    assert lines[1] == "'+x.png,'=cmd(),0.750000,0.250000,False,,,m:1,ab"
+    assert lines[2] == "y.txt,,,,,,Not an image.,,"
