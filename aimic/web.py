@@ -26,6 +26,7 @@ REQUEST_SECONDS = Histogram(
     "Time from the first byte of a request to the last of its answer",
     ["service", "method", "route", "status"],
 )
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBLEMS = Counter("aimic_http_problems_total", "Error answers by code", ["service", "code"])
 
 
@@ -44,7 +45,7 @@ class RequestContext:
         sent = Headers(scope=scope).get("x-request-id", "")
         current = sent if 0 < len(sent) <= 64 and sent.isascii() and sent.isprintable() else new_request_id()
         token = request_id.set(current)
-        status = 500
+        status = 0
         started = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
@@ -56,21 +57,25 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except Exception:
+            # Here and not in an exception handler: those run outside of us, where the request has no id any more.
+            logger.exception("unforeseen error")
+            PROBLEMS.labels(self.service, "internal").inc()
+            if status:
+                raise  # the answer had begun; breaking it off is all that is left
+            await unforeseen()(scope, receive, send_with_id)
         finally:
-            seconds = time.perf_counter() - started
-            # The route's template, not the path: a path would make a metric per id.
-            route = getattr(scope.get("route"), "path", "unmatched")
-            REQUEST_SECONDS.labels(self.service, scope["method"], route, str(status)).observe(seconds)
-            logger.info(
-                "request",
-                extra={
-                    "method": scope["method"],
-                    "route": route,
-                    "status": status,
-                    "seconds": round(seconds, 4),
-                },
-            )
+            self._report(scope, status, time.perf_counter() - started)
             request_id.reset(token)
+
+    def _report(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's template, not the path: a path would make a metric per id.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        # Callers may invent methods; a metric per invention would grow without bound.
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        REQUEST_SECONDS.labels(self.service, method, route, str(status)).observe(seconds)
+        more = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
+        logger.info("request", extra=more)
 
 
 def problem(status: int, code: str, title: str, detail: str, **more: Any) -> JSONResponse:
@@ -95,8 +100,18 @@ def problem_of(error: AimicError) -> JSONResponse:
     return answer
 
 
+def unforeseen() -> JSONResponse:
+    """What a caller is told of an error that we did not foresee: nothing of its inside."""
+    return problem(
+        500,
+        AimicError.code,
+        AimicError.title,
+        "Nothing you sent is lost that was acknowledged. Try again; if it stays, give support the request id.",
+    )
+
+
 def install_problem_handlers(app: Starlette, service: str) -> None:
-    """Every error of `app` becomes a problem document; what we didn't foresee is logged with its trace."""
+    """Every error that routes raise becomes a problem document; RequestContext answers what nobody foresaw."""
 
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, AimicError)
@@ -115,19 +130,8 @@ def install_problem_handlers(app: Starlette, service: str) -> None:
         words = "; ".join(f"{'.'.join(str(p) for p in i['loc'][1:])}: {i['msg']}" for i in issues[:5])
         return problem_of(InvalidInputError(words or "The request is not valid."))
 
-    async def unforeseen(_: Request, error: Exception) -> Response:
-        logger.error("unforeseen error", exc_info=error)
-        PROBLEMS.labels(service, "internal").inc()
-        return problem(
-            500,
-            "internal",
-            AimicError.title,
-            "Nothing you sent is lost that was acknowledged. Try again; if it stays, give support the request id.",
-        )
-
     app.add_exception_handler(AimicError, ours)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unforeseen)
     try:
         from fastapi.exceptions import RequestValidationError
     except ImportError:  # a service without FastAPI has no such error

@@ -1,0 +1,39 @@
+"""Settings and where they come from."""
+
+from pathlib import Path
+
+import pytest
+
+from aimic.settings import Settings, available_cpus, is_loopback
+
+
+def test_everything_of_an_embedded_installation_is_below_its_home(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert settings.blobs_url == f"file://{tmp_path}/objects"
+    assert settings.events_url == f"sqlite:///{tmp_path}/events.db"
+    assert settings.records_url == f"sqlite:///{tmp_path}/records.db"
+
+
+def test_variables_win_over_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIMIC_HOME", str(tmp_path))
+    monkeypatch.setenv("AIMIC_RECORDS_URL", "sqlite:////elsewhere.db")
+    settings = Settings()
+    assert settings.home == tmp_path
+    assert settings.records_url == "sqlite:////elsewhere.db"
+
+
+def test_the_key_comes_from_its_file_and_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret-words\n")
+    assert Settings(home=tmp_path, api_key_file=tmp_path / "key").key() == "secret-words"
+    shown = Settings(home=tmp_path, api_key="secret-words")
+    assert shown.key() == "secret-words"
+    assert "secret-words" not in repr(shown)
+
+
+def test_loopback_is_this_machine_only() -> None:
+    assert all(is_loopback(host) for host in ("127.0.0.1", "localhost", "::1"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "lab.example"))
+
+
+def test_there_is_at_least_one_cpu() -> None:
+    assert available_cpus() >= 1
