@@ -1,0 +1,189 @@
+"""The one path: answers, batches, deadlines, overload, callers who leave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from aimic.domain.prediction import Answer
+from aimic.domain.site import OWNER, Principal
+from aimic.errors import (
+    AimicError,
+    DeadlineError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    TooLargeError,
+    UnreadableImageError,
+)
+from aimic.nets.calibration import probabilities
+from aimic.nets.preprocessing import to_pixels
+from services.inference.app import Service
+from services.inference.dataplane import EncodedImage
+from services.inference.deadline import Deadline
+
+pytestmark = pytest.mark.anyio
+Picture = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+async def parts(
+    tmp_path_factory: pytest.TempPathFactory, running: Any, export: Any, until: Any, shelf_class: Any
+) -> AsyncIterator[Service]:
+    shelf = shelf_class()
+    made = export(1)
+    shelf.put("cells", 1, made.file, made.hash)
+    careful = export(1, thresholds=dict.fromkeys(("round", "lobed", "granular"), 0.9999))
+    shelf.put("careful", 1, careful.file, careful.hash)
+    async with running(tmp_path_factory.mktemp("home"), shelf, image_bytes=100_000, request_images=40) as parts:
+        await until(lambda: parts.reconciler.not_ready() is None)
+        yield parts
+
+
+async def ask(
+    parts: Service, *images: bytes | EncodedImage, seconds: float = 20, model: str = "cells", **more: Any
+) -> list[Any]:
+    """Answers, or errors in their places."""
+    response = await parts.plane.predict(
+        model, more.get("version"), images, Deadline.after(seconds), "r1", principal=more.get("principal", OWNER)
+    )
+    assert [result.index for result in response.results] == list(range(len(images)))
+    return [result.answer or result.error for result in response.results]
+
+
+def near(one: Answer, other: Answer) -> bool:
+    """Whether two answers are the same up to the promise of 1e-5 in probability."""
+    pairs = zip(one.probabilities.items(), other.probabilities.items(), strict=True)
+    return all(a == b and abs(p - q) <= 1e-5 for (a, p), (b, q) in pairs) and one.label == other.label
+
+
+async def test_answer_is_the_calibrated_softmax_of_the_networks_logits(
+    parts: Service, picture: Picture, export: Any
+) -> None:
+    (answer,) = await ask(parts, picture(1))
+    model = next(iter(parts.plane.catalogue.holders(export(1).hash))).model
+    assert model is not None
+    pixels = to_pixels(picture(1), model.info.preprocessing)
+    computed = await model.batcher.submit(pixels, Deadline.after(10))
+    expected = probabilities(computed.logits, 2.0)
+
+    assert list(answer.probabilities) == ["round", "lobed", "granular"]
+    assert list(answer.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-6)
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-12)
+    assert answer.label == max(answer.probabilities, key=lambda label: answer.probabilities[label])
+    assert (answer.model, answer.version, answer.bundle_hash) == ("cells", 1, export(1).hash)
+    assert (answer.executor, answer.request_id) == ("torch-eager-fp32-cpu", "r1")
+    assert (answer.abstained, answer.reason) == (False, None)
+
+
+async def test_pictures_get_different_answers(parts: Service, picture: Picture) -> None:
+    one, other = await ask(parts, picture(1), picture(2))
+    assert not near(one, other)
+
+
+async def test_answers_do_not_depend_on_the_batch(parts: Service, picture: Picture) -> None:
+    alone = [(await ask(parts, picture(number)))[0] for number in range(10)]
+    together = await ask(parts, *(picture(number) for number in range(10)))
+    across = await asyncio.gather(*(ask(parts, picture(number), picture(50 + number)) for number in range(10)))
+    assert all(near(a, b) for a, b in zip(alone, together, strict=True))
+    assert all(near(a, pair[0]) for a, pair in zip(alone, across, strict=True))
+
+
+async def test_it_abstains_below_the_bundles_threshold(parts: Service, picture: Picture) -> None:
+    (answer,) = await ask(parts, picture(1), model="careful")
+    assert (answer.label, answer.abstained, answer.reason) == (None, True, "unsure")
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+
+
+async def test_a_bad_image_is_an_error_in_its_place(parts: Service, picture: Picture) -> None:
+    outcomes = await ask(parts, picture(1), b"no image", b"", b"\xff" * 100_001, EncodedImage(picture(2), "two.png"))
+    codes = [getattr(outcome, "code", "answer") for outcome in outcomes]
+    assert codes == ["answer", "unreadable_image", "unreadable_image", "too_large", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("images", "error"),
+    [
+        ((b"no image",), UnreadableImageError),
+        ((b"",), UnreadableImageError),
+        ((b"\xff" * 100_001,), TooLargeError),
+        ((b"x",) * 41, TooLargeError),
+        ((), InvalidInputError),
+    ],
+)
+async def test_a_request_with_nothing_to_answer_fails(
+    parts: Service, images: tuple[bytes, ...], error: type[AimicError]
+) -> None:
+    with pytest.raises(error) as caught:
+        await ask(parts, *images)
+    assert type(caught.value) is error
+
+
+async def test_unknown_models_versions_and_other_sites_are_not_found(parts: Service, picture: Picture) -> None:
+    stranger = Principal(site="elsewhere", name="s", permissions=OWNER.permissions)
+    wishes: list[dict[str, Any]] = [{"model": "others"}, {"version": 7}, {"principal": stranger}]
+    for wish in wishes:
+        with pytest.raises(NotFoundError):
+            await ask(parts, picture(1), **wish)
+
+
+async def test_a_deadline_that_is_over_ends_the_call_and_costs_nothing_more(parts: Service, picture: Picture) -> None:
+    with pytest.raises(DeadlineError):
+        await ask(parts, *(picture(number) for number in range(30)), seconds=0.01)
+    assert len(await ask(parts, picture(1))) == 1
+    assert _at_rest(parts)
+
+
+async def test_a_caller_who_leaves_stops_costing(parts: Service, picture: Picture, until: Any) -> None:
+    task = asyncio.create_task(ask(parts, *(picture(number) for number in range(40))))
+    await until(lambda: _model(parts).in_use == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert _at_rest(parts)
+    assert len(await ask(parts, picture(1))) == 1
+
+
+async def test_a_cancelled_image_never_reaches_the_network(parts: Service, picture: Picture) -> None:
+    model = _model(parts)
+    pixels = to_pixels(picture(1), model.info.preprocessing)
+    seen: list[int] = []
+    run = model.batcher._run
+    model.batcher._run = lambda batch: (seen.append(len(batch)), run(batch))[1]
+    try:
+        waiting = [asyncio.create_task(model.batcher.submit(pixels, Deadline.after(5))) for _ in range(4)]
+        await asyncio.sleep(0)  # they are queued; the batcher has not had its turn yet
+        for task in waiting[:3]:
+            task.cancel()
+        await waiting[3]
+    finally:
+        model.batcher._run = run
+    assert seen == [1]
+
+
+async def test_overload_turns_new_requests_away_with_a_time_to_come_again(
+    tmp_path_factory: Any, running: Any, export: Any, until: Any, shelf_class: Any, picture: Picture
+) -> None:
+    shelf = shelf_class()
+    shelf.put("cells", 1, export(1).file, export(1).hash)
+    async with running(tmp_path_factory.mktemp("busy"), shelf, queue_images=8) as parts:
+        await until(lambda: parts.reconciler.not_ready() is None)
+        outcomes = await asyncio.gather(
+            *(ask(parts, picture(1), picture(2)) for _ in range(12)), return_exceptions=True
+        )
+    refused = [outcome for outcome in outcomes if isinstance(outcome, OverloadedError)]
+    assert len(refused) == 8
+    assert all(error.retry_after_s is not None and error.retry_after_s >= 1 for error in refused)
+    assert sum(isinstance(outcome, list) for outcome in outcomes) == 4
+
+
+def _model(parts: Service) -> Any:
+    served = parts.plane.catalogue.resolve("local", "cells", 1)
+    assert served.model is not None
+    return served.model
+
+
+def _at_rest(parts: Service) -> bool:
+    model = _model(parts)
+    return model.in_use == 0 and model.batcher._coming == 0 and parts.plane._admission._images == 0
