@@ -122,11 +122,11 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def bmp(data: bytes) -> bytes | None:
     """A BMP with headers, palette and rows only, or None for the rarer kinds, which are better stored as PNG.
 
-    The usual kind: 40-byte header, uncompressed, 1 to 32 bits. Resolution is set to zero, gaps go.
+    The usual kind: 40-byte header, uncompressed, 1 to 32 bits. Gaps and what follows the rows go.
     """
     if len(data) < 54 or int.from_bytes(data[14:18], "little") != 40:
         return None
-    width, height, planes, bits, packing, _, _, _, colours, _ = struct.unpack("<iiHHIIiiII", data[18:54])
+    width, height, _, bits, packing, _, _, _, colours, _ = struct.unpack("<iiHHIIiiII", data[18:54])
     if packing != 0 or bits not in (1, 4, 8, 24, 32) or width < 1 or height == 0:
         return None
     palette = 4 * (min(colours, 2**bits) or 2**bits) if bits <= 8 else 0
@@ -135,7 +135,6 @@ def bmp(data: bytes) -> bytes | None:
     size = row * abs(height)
     if start < 54 + palette or start + size > len(data):
         return None
-    start_of_rows, total = 54 + palette, 54 + palette + size
-    header = struct.pack("<2sIII", b"BM", total, 0, start_of_rows)
-    header += struct.pack("<IiiHHIIiiII", 40, width, height, planes, bits, 0, size, 0, 0, palette // 4, 0)
+    # The 40 bytes are numbers for the decoder; kept as they are, a clean file stays the same to the byte.
+    header = struct.pack("<2sIII", b"BM", 54 + palette + size, 0, 54 + palette) + data[14:54]
     return header + data[54 : 54 + palette] + data[start : start + size]
