@@ -96,11 +96,15 @@ def make_split(  # noqa: PLR0913  # the facts of the samples, column by column
     )
 
 
+def units_needed(request: SplitRequest) -> int:
+    """Independent images that a class needs to take part."""
+    return _without_lock(request) + (1 if request.lock_test else 0)
+
+
 def _classes(case: _Case, active: set[int], request: SplitRequest, grouped: bool) -> set[int]:
     """Classes with enough independent images; refuses when fewer than two are left."""
     members = case.members(active)
-    need = {"kfold": request.k, "holdout": HOLDOUT_UNITS, "column": 1}[request.kind]
-    need += 1 if request.lock_test else 0
+    need = units_needed(request)
     what = "patients or slides" if grouped else "independent images"
     if len(members) < need and request.kind == "kfold":
         raise InvalidInputError(
@@ -127,10 +131,13 @@ def _at_least_two(case: _Case, kept: set[int], aside: set[int], need: str) -> No
     )
 
 
+def _without_lock(request: SplitRequest) -> int:
+    return {"kfold": request.k, "holdout": HOLDOUT_UNITS, "column": 1}[request.kind]
+
+
 def _lock(case: _Case, active: set[int], request: SplitRequest) -> set[int]:
     members = case.members(active)
-    keep = request.k if request.kind == "kfold" else HOLDOUT_UNITS if request.kind == "holdout" else 1
-    chosen = draw(case.counts(members), request.lock_test, keep, case.rng(_LOCK))
+    chosen = draw(case.counts(members), request.lock_test, _without_lock(request), case.rng(_LOCK))
     parts = list(members.values())
     locked = {sample for index in chosen for sample in parts[index]}
     if not locked:
