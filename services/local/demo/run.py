@@ -1,9 +1,6 @@
 """`aimic demo`: the platform, a drawn image set, one job from import to prediction, the result table."""
 
 import logging
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from services.local.cli.models import metrics_words, reference
 from services.local.cli.session import err, number, out, table
 from services.local.cli.watch import watch
 from services.local.demo.cells import HEADING, KINDS, draw_set
-from services.local.lock import read_holder
+from services.local.platform import Platform
 from services.local.settings import LocalSettings
 
 DATASET = "drawn-cells"
@@ -37,37 +34,29 @@ def run_demo(home: Path, once: bool) -> int:
     """Run it; 0 when the job was done and every answer came. With `once` everything is stopped afterwards."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = LocalSettings(home=home)
-    platform = subprocess.Popen([sys.executable, "-m", "services.local", "up", "--home", str(home)])
+    started = time.monotonic()
     try:
-        status = _carry_through(settings, platform)
-        if status == 0 and not once:
-            out.print("\nThe platform stays up until Ctrl-C.")
-            platform.wait()
-        return status
+        with Platform(settings) as platform:
+            _carry_through(settings)
+            out.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at it: {settings.front_url}")
+            if not once:
+                out.print("The platform stays up until Ctrl-C.")
+                platform.process.wait()
     except KeyboardInterrupt:
         return 0
     except AimicError as error:
         err.print(f"[red]Error:[/red] {error.message}")
         return 1
-    finally:
-        _stop(platform)
+    return 0
 
 
-def _stop(platform: subprocess.Popen[bytes]) -> None:
-    if platform.poll() is None:
-        platform.send_signal(signal.SIGINT)
-        platform.wait(12)
-
-
-def _carry_through(settings: LocalSettings, platform: subprocess.Popen[bytes]) -> int:
-    started = time.monotonic()
-    _wait_until_up(settings, platform)
-    pictures = settings.home / "drawn-cells"
+def _carry_through(settings: LocalSettings) -> None:
+    pictures = settings.home / DATASET
     count = draw_set(pictures)
     out.print(f"\n[bold]{HEADING}[/bold]: {count} images of {len(KINDS)} kinds and 12 drawn patients in {pictures}")
     with Client(settings.front_url, settings.key()) as client:
         done = client.datasets.import_(pictures, DATASET, LabelRule(group_pattern=r"/(P\d+)_"))
-        version = client.datasets.version(DATASET, done.version)
+        version = client.datasets.version(DATASET, done.version) if done.version else None
         if version is None:
             raise ConflictError(f"The import did not end well: {done.error}")
         _tell(version)
@@ -76,20 +65,6 @@ def _carry_through(settings: LocalSettings, platform: subprocess.Popen[bytes]) -
         if job.status is not Status.DONE:
             raise ConflictError(job.error or f"The job is {job.status}; see `aimic jobs show {job.id}`.")
         _show_results(client, job, pictures)
-    out.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at it: {settings.front_url}")
-    return 0
-
-
-def _wait_until_up(settings: LocalSettings, platform: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    with Client(settings.front_url, settings.key()) as client:
-        while platform.poll() is None and time.monotonic() < deadline:
-            holder = read_holder(settings.lock_file) or {}
-            if holder.get("pid") == platform.pid and holder.get("ready"):
-                client.datasets.list()
-                return
-            time.sleep(0.1)
-    raise ConflictError(f"The platform did not start; its logs are in {settings.home / 'logs'}.")
 
 
 def _tell(version: DatasetVersion) -> None:

@@ -1,0 +1,66 @@
+"""`aimic up` as a child process: for the demo, the benchmarks, and the tests of the whole."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from aimic.errors import UnavailableError
+from services.local.lock import read_holder
+from services.local.settings import LocalSettings
+
+START_S = 120.0
+"""Longest time until everything is ready, on a machine that is busy and cold."""
+STOP_S = 12.0
+
+
+class Platform:
+    """A running platform; as a context manager it is stopped at the end."""
+
+    def __init__(self, settings: LocalSettings, quiet: bool = False) -> None:
+        self.settings = settings
+        out = subprocess.DEVNULL if quiet else None
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.local", "up"],
+            env={**os.environ, **settings.child_environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return once every part is ready; UnavailableError when the platform ends or takes too long."""
+        deadline = time.monotonic() + START_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            holder = read_holder(self.settings.lock_file) or {}
+            if holder.get("pid") == self.process.pid and holder.get("ready"):
+                return
+            time.sleep(0.1)
+        raise UnavailableError(f"The platform did not start; its logs are in {self.settings.home / 'logs'}.")
+
+    def stop(self) -> int:
+        """What Ctrl-C does; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(STOP_S)
+
+    def kill(self) -> None:
+        """kill -9 of the supervisor; the kernel ends its parts."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def __enter__(self) -> Self:
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
