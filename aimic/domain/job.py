@@ -149,6 +149,9 @@ def plan_tasks(settings: TrainSettings, folds: int, serve: str) -> tuple[TaskPla
             refit = TaskPlan(key=f"{network}/refit", kind=TaskKind.REFIT, network=network, after=keys)
             plans.append(refit)
             before_package.append(refit.key)
+        else:
+            served = "frozen" if settings.mode == "frozen" else f"fold/{serve.removeprefix('fold:')}"
+            before_package.append(f"{network}/{served}")
         plans.append(
             TaskPlan(key=f"{network}/package", kind=TaskKind.PACKAGE, network=network, after=tuple(before_package))
         )

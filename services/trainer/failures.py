@@ -1,0 +1,67 @@
+"""From an exception to the sentence that the person who started the job reads."""
+
+import errno
+import signal
+import traceback
+from typing import NamedTuple
+
+from aimic.errors import AimicError, CorruptError, InvalidInputError
+
+KEPT = "The data set and all finished tasks are kept."
+_DETAIL = 20_000
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
+
+class Failure(NamedTuple):
+    """`reason` for a person, `detail` for whoever helps them, `retry` when another attempt may succeed."""
+
+    reason: str
+    detail: str
+    retry: bool
+
+
+OUT_OF_MEMORY = (
+    "The training needed more memory than this machine has. "
+    f"{KEPT} Start the job again with a smaller batch size (half), smaller images or a smaller network."
+)
+
+
+def describe(error: BaseException) -> Failure:
+    """What to say of an exception that ended a task."""
+    detail = "".join(traceback.format_exception(error))[-_DETAIL:]
+    if isinstance(error, AimicError):
+        return Failure(error.message[:2000], detail, not isinstance(error, InvalidInputError | CorruptError))
+    if is_out_of_memory(error):
+        return Failure(OUT_OF_MEMORY, detail, True)
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        reason = f"The disk of the training machine is full. {KEPT} Free some space and start the job again."
+        return Failure(reason, detail, True)
+    reason = (
+        f"The training stopped on an error that we did not foresee ({type(error).__name__}: {error}). "
+        f"{KEPT} Start the job again; if it stays, give support this text."
+    )
+    return Failure(reason[:2000], detail, True)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the processor or the GPU: torch says it in several ways, in a RuntimeError."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
+
+
+def of_death(code: int, last_words: str) -> Failure:
+    """What to say of a child that ended without a word; `code` as subprocess gives it."""
+    detail = last_words[-_DETAIL:]
+    if code == -signal.SIGKILL:
+        reason = (
+            "The system ended the training, most likely because the machine ran out of memory. "
+            f"{KEPT} If it happens again, use a smaller batch size, smaller images or a smaller network."
+        )
+        return Failure(reason, detail, True)
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"code {code}"
+    return Failure(
+        f"The training process ended without a result ({how}). {KEPT} It is tried again from its last checkpoint.",
+        detail,
+        True,
+    )

@@ -1,0 +1,41 @@
+"""A task's directory on this machine: ours while we live, anybody's to remove afterwards."""
+
+import fcntl
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+LOCK = "lock"
+
+
+class Scratch:
+    """A directory whose lock the system lets go when its process ends, however that happens."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock: BinaryIO | None = None
+
+    def open(self) -> Path:
+        """Make the directory, empty, and hold it."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir(parents=True)
+        self._lock = (self._directory / LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        return self._directory
+
+    def close(self) -> None:
+        """Remove the directory and all that is in it."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def clear_left(parent: Path) -> None:
+    """Remove what killed trainers left; their checkpoints are with ingest. Those at work are left alone."""
+    for lock in parent.glob(f"*/{LOCK}"):
+        with lock.open("ab") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(lock.parent, ignore_errors=True)

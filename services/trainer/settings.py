@@ -1,0 +1,46 @@
+"""What a trainer can be told, and the environment its child gets. The environment is read here only."""
+
+import os
+import socket
+
+from pydantic import Field
+
+import aimic.settings
+
+
+class Settings(aimic.settings.Settings):
+    """`AIMIC_TRAINER_…` variables beside those that all services share."""
+
+    trainer_ops_port: int = Field(9003, ge=0, le=65535)
+    trainer_poll_s: float | None = Field(None, gt=0)
+    """Seconds between two questions for work while idle; None: 2 on one machine, 30 with a broker."""
+    trainer_checkpoint_s: float = Field(30.0, gt=0)
+    """Seconds of training that a crash may cost, at most (more for networks that are slow to write)."""
+    trainer_grace_s: float = Field(6.0, gt=0)
+    """Seconds that the child has for a last checkpoint when we are asked to stop."""
+    trainer_until_idle: bool = False
+    """End with 0 when there is nothing to do, for machines that are started per task."""
+    trainer_name: str = Field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two questions for work while idle."""
+        if self.trainer_poll_s is not None:
+            return self.trainer_poll_s
+        return 2.0 if self.events_url.startswith("sqlite:") else 30.0
+
+
+def child_environment(threads: int) -> dict[str, str]:
+    """The child's environment: ours, with the thread count of the job.
+
+    Libraries read theirs when they are loaded, and sums depend on it in the last bits. cuBLAS needs a
+    workspace of fixed size to give the same bits twice. Keys stay with us: the child needs none.
+    """
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("AIMIC_API_KEY")}
+    return ours | {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONUNBUFFERED": "1",
+    }

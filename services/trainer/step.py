@@ -1,0 +1,103 @@
+"""One optimiser step, and logits without one."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+
+from aimic.domain.job import TrainSettings
+from aimic.errors import InvalidInputError
+from aimic.nets import forward
+from aimic.nets.net import Net
+from aimic.nets.normalise import normalise
+from services.trainer.draws import draw
+from services.trainer.machine import Machine
+from services.trainer.schedule import Rates, rates
+
+AUX_LOSS = 0.3
+"""Weight of an auxiliary head's loss (Szegedy et al. 2015, section 5)."""
+
+
+class DivergedError(InvalidInputError):
+    """The loss is no number any more."""
+
+    code = "diverged"
+
+
+def make_optimizer(net: Net, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW, Adam or SGD (momentum 0.9) over what the mode trains."""
+    parameters = list(net.trainable())
+    lr, decay = settings.lr or 1e-3, settings.weight_decay or 0.0
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay, fused=True)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+
+
+def _apply(optimizer: torch.optim.Optimizer, now: Rates) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = now.lr
+        if now.momentum is not None:
+            if "betas" in group:
+                group["betas"] = (now.momentum, group["betas"][1])
+            else:
+                group["momentum"] = now.momentum
+
+
+class Stepper:
+    """Takes steps on a network; the n-th step is the same whether or not the ones before ran in this process."""
+
+    def __init__(self, net: Net, settings: TrainSettings, machine: Machine, steps: int) -> None:
+        self.net = net
+        self.optimizer = make_optimizer(net, settings)
+        self._settings = settings
+        self._machine = machine
+        self._steps = steps
+        self.lr = 0.0
+        """Learning rate of the newest step."""
+
+    def step(self, number: int, pixels: NDArray[np.uint8], targets: NDArray[np.int64]) -> tuple[float, int]:
+        """Step `number` (from 0) on images [n, S, S, 3] and classes [n]; returns mean loss and hits."""
+        settings = self._settings
+        now = rates(settings.schedule or "constant", number, self._steps, settings.lr or 1e-3)
+        self.lr = now.lr
+        _apply(self.optimizer, now)
+        # Dropout draws from torch's generator; seeding it per step makes its masks a function of the step.
+        torch.manual_seed(draw(settings.seed, number, "", "dropout"))
+        loss, hits = self._forward(pixels, targets)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The training went astray: the loss stopped being a number at step {number + 1}. "
+                "Nothing else is affected. Try a smaller learning rate (a tenth), or a larger batch."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return value, hits
+
+    def _forward(self, pixels: NDArray[np.uint8], targets: NDArray[np.int64]) -> tuple[torch.Tensor, int]:
+        device = self._machine.device
+        smoothing = self._settings.label_smoothing or 0.0
+        wanted = torch.from_numpy(targets).to(device)
+        x = normalise(torch.from_numpy(pixels).to(device), self.net.preprocessing)
+        with torch.autocast(device, torch.bfloat16, enabled=self._machine.precision == "bfloat16"):
+            logits, aux = self.net.forward_train(x)
+        loss = cross_entropy(logits.float(), wanted, label_smoothing=smoothing)
+        for more in aux:
+            loss = loss + AUX_LOSS * cross_entropy(more.float(), wanted, label_smoothing=smoothing)
+        return loss, int((logits.detach().argmax(1) == wanted).sum())
+
+
+def logits_of(net: Net, device: str, pixels: NDArray[np.uint8], indices: Sequence[int]) -> NDArray[np.float32]:
+    """Logits [n, classes] of the samples `indices`, in float32, by the same function as serving."""
+    net.train(False)
+    parts = [
+        forward.logits_of([net], pixels[list(indices[start : start + forward.MICRO_BATCH])], device)
+        for start in range(0, len(indices), forward.MICRO_BATCH)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, net.classes), dtype=np.float32)

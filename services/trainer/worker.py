@@ -1,0 +1,103 @@
+"""Asks ingest for tasks and runs them, one at a time."""
+
+import logging
+import threading
+import time
+
+from aimic.domain.job import TaskKind
+from aimic.errors import AimicError
+from aimic.events import TaskReady
+from aimic.ports.events import Events, Subscription
+from aimic.telemetry import new_request_id, request_id
+from services.trainer.api import Ingest
+from services.trainer.run import Ending, TaskRun
+from services.trainer.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+GROUP = "aimic.trainers"
+LISTEN_S = 0.5
+"""Longest wait for a wake-up before looking whether we should stop."""
+
+
+class Worker:
+    """Claims whenever something may be there: after a task, after a wake-up, and now and then anyway.
+
+    A wake-up names no owner and may be lost; the records are the queue.
+    """
+
+    def __init__(self, settings: Settings, ingest: Ingest, events: Events) -> None:
+        self._settings = settings
+        self._ingest = ingest
+        self._events = events
+        self._subscription: Subscription | None = None
+        self._stopping = threading.Event()
+        self._away = False
+        """Whether ingest could not be reached the last time."""
+
+    def stop(self) -> None:
+        """Hand back what runs and end; returns at once."""
+        self._stopping.set()
+
+    def not_ready(self) -> str | None:
+        """Why we can't work, or None."""
+        return "ingest can't be reached" if self._away else None
+
+    def run(self) -> None:
+        """Work until stopped; with `trainer_until_idle`, until there is nothing to do."""
+        while not self._stopping.is_set():
+            ending = self._work_once()
+            if ending is None:
+                if self._settings.trainer_until_idle and not self._away:
+                    return
+                self._rest()
+            elif ending is not Ending.DONE:
+                # A task that fails at once must not be claimed in a tight loop.
+                self._stopping.wait(1.0)
+        self._close()
+
+    def _work_once(self) -> Ending | None:
+        try:
+            claim = self._ingest.claim(self._settings.trainer_name, tuple(TaskKind))
+            self._away = False
+        except AimicError as error:
+            if not self._away:
+                logger.warning("no task could be asked for", extra={"reason": error.message})
+            self._away = True
+            return None
+        if claim is None:
+            return None
+        token = request_id.set(new_request_id())
+        facts = {"task": claim.task.id, "key": claim.task.key, "job": claim.job_id, "site": claim.site}
+        logger.info("task claimed", extra={**facts, "fence": claim.fence})
+        started = time.monotonic()
+        try:
+            ending = TaskRun(self._settings, self._ingest.task(claim), claim).run(self._stopping)
+        finally:
+            logger.info("task left", extra={**facts, "seconds": round(time.monotonic() - started, 1)})
+            request_id.reset(token)
+        return ending
+
+    def _rest(self) -> None:
+        """Until a wake-up, the next question's time, or the end."""
+        end = time.monotonic() + self._settings.poll_s
+        while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
+            if self._woken(min(left, LISTEN_S)):
+                return
+
+    def _woken(self, seconds: float) -> bool:
+        try:
+            if self._subscription is None:
+                self._subscription = self._events.subscribe((TaskReady.topic,), GROUP)
+            messages = self._subscription.poll(seconds)
+            self._subscription.commit()
+            return bool(messages)
+        except AimicError as error:
+            logger.info("no wake-ups for now", extra={"reason": error.message})
+            self._subscription = None
+            self._stopping.wait(seconds)
+            return False
+
+    def _close(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
