@@ -45,6 +45,9 @@ class SampleRow(SiteRow, Base):
     """Of the bytes received."""
     encoder: Mapped[str]
     size: Mapped[int] = mapped_column(BigInt)
+    """Stored bytes."""
+    source_size: Mapped[int] = mapped_column(BigInt)
+    """Bytes received."""
 
 
 class ThumbRow(SiteRow, Base):
@@ -67,7 +70,7 @@ class NameRow(SiteRow, Base):
 
 
 class DatasetRow(SiteRow, Recorded, Base):
-    """A named data set. `classes` only grows at its end: an index once given stays."""
+    """A named data set. `classes` only grows at its end: the order once given stays."""
 
     __tablename__ = "datasets"
     __table_args__ = (UniqueConstraint("site", "name"),)
@@ -107,10 +110,11 @@ class VersionRow(SiteRow, Recorded, Base):
     dataset_id: Mapped[str] = mapped_column(primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     manifest_hash: Mapped[str]
+    contents_hash: Mapped[str]
+    """Of everything that the analysis and the findings rest on: equal means that nothing has to be done again."""
     analysis_key: Mapped[str]
     """Object with clusters, keyed groups and split columns, per sample."""
     classes: Mapped[list[str]] = mapped_column(Json)
     counts: Mapped[list[int]] = mapped_column(Json)
     groups: Mapped[int | None]
-    refused: Mapped[int]
     findings: Mapped[list[dict[str, Any]]] = mapped_column(Json)

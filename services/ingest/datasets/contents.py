@@ -1,0 +1,144 @@
+"""What a data set holds now, as the manifest of its next version: the same items give the same hash."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aimic.domain.base import canonical_json
+from aimic.domain.dataset import Manifest, Sample
+from services.ingest.datasets.tables import DatasetRow, ItemRow, SampleRow
+
+MAX_FOLD_VALUES = 64
+"""A column with more different values names no folds, and might name patients: it stays with the guarded names."""
+
+
+@dataclass
+class Source:
+    """A sample and the source files that it came from."""
+
+    sha256: str
+    pixels: str
+    size: int
+    names: list[str] = field(default_factory=list)
+    """Keyed hashes of the files' names, ascending."""
+    labels: set[str] = field(default_factory=set)
+    groups: list[str] = field(default_factory=list)
+    """Keyed hashes of real groups; more than one means that somebody is mistaken."""
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+class Contents(NamedTuple):
+    """The next manifest, and what led to it. `sources` are in manifest order."""
+
+    manifest: Manifest
+    sources: tuple[Source, ...]
+    contradicted: tuple[tuple[Source, ...], ...]
+    """Sets of sources with one picture under two labels: set aside until a person decides."""
+    classes: tuple[str, ...]
+    """All classes in their lasting order, also those that have no sample now."""
+
+    @property
+    def group_keys(self) -> tuple[str | None, ...]:
+        """Keyed group of each sample."""
+        return tuple(source.groups[0] if source.groups else None for source in self.sources)
+
+    @property
+    def hash(self) -> str:
+        """Changes whenever anything changes that the analysis or the findings rest on."""
+        digest = hashlib.sha256(self.manifest.hash.encode())
+        for source in (*self.sources, *(one for members in self.contradicted for one in members)):
+            said = [source.sha256, source.names, sorted(source.labels), source.groups, sorted(source.columns.items())]
+            digest.update(canonical_json(said))
+        return digest.hexdigest()
+
+    def fold_columns(self) -> dict[str, tuple[str | None, ...]]:
+        """Columns with few enough different values to name folds, in manifest order."""
+        values: dict[str, set[str]] = defaultdict(set)
+        for source in self.sources:
+            for name, value in source.columns.items():
+                values[name].add(value)
+        return {
+            name: tuple(source.columns.get(name) for source in self.sources)
+            for name in sorted(values)
+            if len(values[name]) <= MAX_FOLD_VALUES
+        }
+
+
+def gather(session: Session, dataset: DatasetRow) -> Contents:
+    """Everything in the data set, ordered by the samples' names so that the order of imports doesn't matter."""
+    sources = _sources(session, dataset)
+    contradicted = _contradicted(sources)
+    aside = {source.sha256 for members in contradicted for source in members}
+    kept = tuple(source for source in sources if source.sha256 not in aside)
+    classes = ordered_classes(dataset.classes, {label for source in sources for label in source.labels})
+    used = {label for source in kept for label in source.labels}
+    shown = tuple(name for name in classes if name in used)
+    index = {name: number for number, name in enumerate(shown)}
+    groups: dict[str, int] = {}
+    samples = tuple(
+        Sample(
+            sha256=source.sha256,
+            label=index[next(iter(source.labels))],
+            group=groups.setdefault(source.groups[0], len(groups)) if source.groups else None,
+            size=source.size,
+        )
+        for source in kept
+    )
+    return Contents(Manifest(classes=shown, samples=samples), kept, contradicted, classes)
+
+
+def ordered_classes(known: Sequence[str], found: Iterable[str]) -> tuple[str, ...]:
+    """The known order, with new classes behind it in natural order (so that `2` comes before `10`)."""
+    return (*known, *sorted(set(found).difference(known), key=_natural))
+
+
+def _sources(session: Session, dataset: DatasetRow) -> list[Source]:
+    rows = session.execute(
+        select(
+            ItemRow.sha256,
+            ItemRow.name_key,
+            ItemRow.label,
+            ItemRow.group_key,
+            ItemRow.columns,
+            SampleRow.pixel_sha256,
+            SampleRow.size,
+        )
+        .join(SampleRow, (SampleRow.site == ItemRow.site) & (SampleRow.sha256 == ItemRow.sha256))
+        .where(ItemRow.site == dataset.site, ItemRow.dataset_id == dataset.id)
+        .order_by(ItemRow.sha256, ItemRow.name_key, ItemRow.received)
+        .execution_options(yield_per=1000)
+    )
+    sources: list[Source] = []
+    for sha256, name, label, group, columns, pixels, size in rows:
+        if not sources or sources[-1].sha256 != sha256:
+            sources.append(Source(sha256, pixels, size))
+        source = sources[-1]
+        source.labels.add(label)
+        if name not in source.names:
+            source.names.append(name)
+        if group is not None and group not in source.groups:
+            source.groups.append(group)
+        source.columns = dict(columns) | source.columns
+    return sources
+
+
+def _contradicted(sources: Sequence[Source]) -> tuple[tuple[Source, ...], ...]:
+    by_pixels: dict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        by_pixels[source.pixels].append(source)
+    return tuple(
+        tuple(members)
+        for members in by_pixels.values()
+        if len({label for source in members for label in source.labels}) > 1
+    )
+
+
+def _natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    parts = [part for part in re.split(r"(\d+)", text) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts], text

@@ -1,0 +1,229 @@
+"""A version with everything that splitting, training and judging need, as it was when the version was made."""
+
+import hashlib
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from aimic.domain.base import Value
+from aimic.domain.dataset import Finding, Manifest
+from aimic.errors import CorruptError, InvalidInputError, NotFoundError
+from aimic.ports.blobs import Blobs
+from services.ingest.datasets.tables import DatasetRow, ItemRow, ObjectRow, SampleRow, VersionRow
+
+T = TypeVar("T")
+_MAX_ANALYSIS = 1 << 30
+
+
+class Analysis(Value):
+    """What was worked out of a version's samples, each list in manifest order."""
+
+    clusters: tuple[int, ...]
+    """Exact and near duplicates share a number, dense from 0."""
+    phashes: tuple[str, ...]
+    pixels: tuple[str, ...]
+    """SHA-256 of the decoded pixels."""
+    group_keys: tuple[str | None, ...]
+    """Keyed hash of the real patient or slide, comparable between data sets of the site."""
+    columns: dict[str, tuple[str | None, ...]]
+    """Columns that could name folds (few distinct values); others stay with the guarded names."""
+
+
+class SampleFacts(NamedTuple):
+    """What a file tells without looking at the cell: the shortcut test's rows."""
+
+    border: tuple[float, ...]
+    width: int
+    height: int
+    bit_depth: int
+    media_type: str
+    """As received."""
+    encoder: str
+    size: int
+
+
+@dataclass(frozen=True)
+class VersionData:
+    """One version; sequences are in manifest order."""
+
+    dataset: str
+    version: int
+    manifest_hash: str
+    manifest: Manifest
+    analysis: Analysis
+    object_keys: tuple[str, ...]
+    """Where each sample's bytes lie in the blobs."""
+    facts: tuple[SampleFacts, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def clusters(self) -> tuple[int, ...]:
+        """Duplicate cluster of each sample."""
+        return self.analysis.clusters
+
+    @property
+    def phashes(self) -> tuple[str, ...]:
+        """Perceptual hash of each sample."""
+        return self.analysis.phashes
+
+    @property
+    def pixels(self) -> tuple[str, ...]:
+        """SHA-256 of each sample's decoded pixels."""
+        return self.analysis.pixels
+
+    @property
+    def group_keys(self) -> tuple[str | None, ...]:
+        """Keyed hash of each sample's real group."""
+        return self.analysis.group_keys
+
+    def column(self, name: str) -> tuple[str | None, ...]:
+        """A column of the labels CSV; InvalidInputError names those that there are."""
+        found = self.analysis.columns.get(name)
+        if found is None:
+            there = ", ".join(sorted(self.analysis.columns)) or "none"
+            raise InvalidInputError(
+                f"Data set {self.dataset} has no column {name!r} that could give folds (columns known: {there}). "
+                "Import it with a labels CSV that has the column, with at most 64 different values."
+            )
+        return found
+
+
+def load_version(session: Session, blobs: Blobs, site: str, name: str, version: int | None = None) -> VersionData:
+    """A version of data set `name`, the newest without a number.
+
+    NotFoundError when there is no such version, CorruptError when what is stored doesn't match its hash.
+    """
+    row = find_version(session, site, name, version)
+    manifest = load_manifest(blobs, site, row.manifest_hash)
+    return VersionData(
+        dataset=name,
+        version=row.version,
+        manifest_hash=row.manifest_hash,
+        manifest=manifest,
+        analysis=load_analysis(blobs, row.analysis_key),
+        object_keys=object_keys(session, site, [sample.sha256 for sample in manifest.samples]),
+        facts=load_facts(session, site, row.dataset_id, manifest),
+        findings=tuple(Finding.model_validate(finding) for finding in row.findings),
+    )
+
+
+def find_version(session: Session, site: str, name: str, version: int | None = None) -> VersionRow:
+    """The row of a version, the newest without a number; NotFoundError in words."""
+    query = (
+        select(VersionRow)
+        .join(DatasetRow, (DatasetRow.site == VersionRow.site) & (DatasetRow.id == VersionRow.dataset_id))
+        .where(VersionRow.site == site, DatasetRow.name == name)
+        .order_by(VersionRow.version.desc())
+        .limit(1)
+    )
+    row = session.scalars(query if version is None else query.where(VersionRow.version == version)).first()
+    if row is not None:
+        return row
+    if version is None:
+        raise NotFoundError(f"There is no data set {name!r} with images in it yet. Import some first.")
+    raise NotFoundError(f"Data set {name!r} has no version {version}.")
+
+
+def load_manifest(blobs: Blobs, site: str, manifest_hash: str) -> Manifest:
+    """The manifest by its hash, verified. Immutable, so the last few stay in memory."""
+    return _MANIFESTS.get((id(blobs), site, manifest_hash), lambda: _read_manifest(blobs, site, manifest_hash))
+
+
+def load_analysis(blobs: Blobs, key: str) -> Analysis:
+    """The analysis by its key, verified. Immutable, so the last few stay in memory."""
+    return _ANALYSES.get((id(blobs), key), lambda: _read_analysis(blobs, key))
+
+
+class _Few(Generic[T]):
+    """The last few values asked for. What is named by its hash is never out of date."""
+
+    def __init__(self, size: int = 4) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, read: Callable[[], T]) -> T:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = read()
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+        return value
+
+
+_MANIFESTS: _Few[Manifest] = _Few()
+_ANALYSES: _Few[Analysis] = _Few()
+
+
+def _read_manifest(blobs: Blobs, site: str, manifest_hash: str) -> Manifest:
+    data = blobs.get(manifest_key(site, manifest_hash))
+    if hashlib.sha256(data).hexdigest() != manifest_hash:
+        raise CorruptError(
+            f"The list of images {manifest_hash[:12]}… was changed after it was stored, so it isn't used. "
+            "Restore it from a backup, or import the data set again."
+        )
+    return Manifest.model_validate_json(data)
+
+
+def _read_analysis(blobs: Blobs, key: str) -> Analysis:
+    data = blobs.get(key)
+    if hashlib.sha256(data).hexdigest() != key.rpartition("/")[2]:
+        raise CorruptError("What was worked out about this data set version was changed on disk; import it again.")
+    return Analysis.model_validate_json(zlib.decompressobj().decompress(data, _MAX_ANALYSIS))
+
+
+def store_analysis(blobs: Blobs, site: str, analysis: Analysis) -> str:
+    """Store it by its hash; the key."""
+    data = zlib.compress(analysis.model_dump_json().encode(), 6)
+    key = f"{site}/analyses/{hashlib.sha256(data).hexdigest()}"
+    blobs.put(key, data)
+    return key
+
+
+def manifest_key(site: str, manifest_hash: str) -> str:
+    """Where a manifest lies."""
+    return f"{site}/manifests/{manifest_hash}"
+
+
+def sample_key(site: str, sha256: str, generation: int) -> str:
+    """Where a sample's bytes lie."""
+    return f"{site}/samples/{sha256[:2]}/{sha256}/{generation}"
+
+
+def object_keys(session: Session, site: str, samples: list[str]) -> tuple[str, ...]:
+    """Where the bytes of these samples (by name) lie."""
+    # Hardly any object was ever deleted and came back, so only those that did are asked for.
+    later = dict(
+        session.execute(
+            select(ObjectRow.sha256, ObjectRow.generation).where(ObjectRow.site == site, ObjectRow.generation > 0)
+        )
+        .tuples()
+        .all()
+    )
+    return tuple(sample_key(site, sha256, later.get(sha256, 0)) for sha256 in samples)
+
+
+def load_facts(session: Session, site: str, dataset_id: str, manifest: Manifest) -> tuple[SampleFacts, ...]:
+    """The shortcut test's rows, in manifest order."""
+    held = select(ItemRow.sha256).where(ItemRow.site == site, ItemRow.dataset_id == dataset_id)
+    rows = session.scalars(
+        select(SampleRow).where(SampleRow.site == site, SampleRow.sha256.in_(held)).execution_options(yield_per=1000)
+    )
+    found = {row.sha256: _facts(row) for row in rows}
+    return tuple(found[sample.sha256] for sample in manifest.samples)
+
+
+def _facts(row: SampleRow) -> SampleFacts:
+    return SampleFacts(
+        tuple(row.border), row.width, row.height, row.bit_depth, row.source_type, row.encoder, row.source_size
+    )

@@ -1,0 +1,46 @@
+"""A candidate's bytes become a stored sample: examined in a process that may die, then put under their hash."""
+
+from aimic.errors import UnreadableImageError
+from aimic.imaging.sandbox import Sandbox
+from services.ingest.datasets.reading import sample_key
+from services.ingest.dependencies import Ingest
+from services.ingest.imports import repository
+from services.ingest.imports.candidates import Candidate
+
+
+class Examiner:
+    """Settles candidates that have data; several threads may use one."""
+
+    def __init__(self, parts: Ingest, site: str, sandbox: Sandbox) -> None:
+        self._parts, self._site, self._sandbox = parts, site, sandbox
+
+    def settle(self, candidate: Candidate) -> None:
+        """Give the candidate a stored sample with its facts, or a refusal in words."""
+        data, candidate.data = candidate.data, None
+        assert data is not None
+        try:
+            examined = self._sandbox.examine(data)
+        except UnreadableImageError as error:
+            candidate.refuse(error.code, error.message)
+            return
+        sample = examined.sha256
+        with self._parts.database.read(self._site) as session:
+            generation = repository.generations(session, self._site, [sample]).get(sample, 0)
+        # Stored before it is recorded: a crash in between leaves an object that the next try finds.
+        self._parts.blobs.put(sample_key(self._site, sample, generation), examined.data)
+        candidate.facts = {
+            "generation": generation,
+            "pixel_sha256": examined.features.pixel_sha256,
+            "phash": examined.features.phash,
+            "thumb": examined.features.thumb,
+            "border": list(examined.features.border),
+            "width": examined.width,
+            "height": examined.height,
+            "bit_depth": examined.bit_depth,
+            "media_type": examined.media_type.value,
+            "source_type": examined.source_media_type.value,
+            "encoder": examined.encoder,
+            "size": len(examined.data),
+            "source_size": len(data),
+        }
+        candidate.sample = sample

@@ -1,0 +1,58 @@
+"""Holding an import: the lease is renewed beside the work, and the work stops when it is lost."""
+
+import logging
+import threading
+from types import TracebackType
+from typing import Self
+
+from aimic.domain.work import LEASE_S
+from aimic.errors import AimicError, StaleFenceError
+from services.ingest.dependencies import Ingest
+from services.ingest.imports import repository
+from services.ingest.leases import extend
+
+logger = logging.getLogger(__name__)
+
+
+class StoppedError(Exception):
+    """This process is going; the import is handed back between two batches."""
+
+
+class Held:
+    """A claimed import, renewed every third of its lease by a thread of its own."""
+
+    def __init__(self, parts: Ingest, site: str, import_id: str, fence: int) -> None:
+        self.parts, self.site, self.id, self.fence = parts, site, import_id, fence
+        self._over = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lease {import_id[:8]}", daemon=True)
+
+    def check(self) -> None:
+        """Between two pieces of work: StaleFenceError when another has it, StoppedError when the process ends."""
+        if self._lost.is_set():
+            raise StaleFenceError("The import was given to another worker.")
+        if self.parts.workers.stopping.is_set():
+            raise StoppedError
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._over.wait(LEASE_S / 3):
+            try:
+                with self.parts.database.begin(self.site) as session:
+                    row = repository.find(session, self.site, self.id, lock=True)
+                    if row is not None:
+                        extend(row, self.fence, self.parts.database.now(session))
+            except StaleFenceError:
+                self._lost.set()
+                return
+            except AimicError:
+                logger.warning("a lease could not be renewed; it is tried again", extra={"import_id": self.id})
