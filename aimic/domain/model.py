@@ -60,6 +60,8 @@ class Evaluation(Value):
     left_out: tuple[Refusal, ...]
     """Images the model trained on (code same_pixels, near_duplicate, same_group, same_image) or
     whose class it doesn't know (unknown_class)."""
+    opening: int | None = None
+    """Which opening of a locked test part this was, counted from 1; None when no locked image is judged."""
     metrics: dict[str, Any] | None = None
     error: str | None = None
     created_at: datetime

@@ -5,6 +5,8 @@ from enum import StrEnum
 from aimic.domain.base import Value
 
 LOCAL_SITE = "local"
+PLATFORM_SITE = "*"
+"""The site of a principal that works for all of them, such as a shared trainer; no record belongs to it."""
 
 
 class Permission(StrEnum):
@@ -20,6 +22,7 @@ class Permission(StrEnum):
     PREDICT = "predict"
     TASKS_WORK = "tasks:work"
     SERVING_READ = "serving:read"
+    AUDIT_READ = "audit:read"
 
 
 class Principal(Value):

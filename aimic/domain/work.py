@@ -120,6 +120,8 @@ class Renewal(Value):
 
     lease_s: float
     cancel: bool
+    token: str | None = None
+    """A fresh task token, to use from now on (a token lives 24 hours)."""
 
 
 class ObjectSlot(Value):

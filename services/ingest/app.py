@@ -1,26 +1,43 @@
 """Composition, nothing else: the parts of the process, and the application that they make."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastapi import APIRouter, FastAPI
 
 from aimic import wiring
 from aimic.auth import Authenticator
 from aimic.web import RequestContext, install_problem_handlers
+from services.ingest.audit import routes as audit
 from services.ingest.database import Database
 from services.ingest.dependencies import Ingest
+from services.ingest.evaluations import routes as evaluations
+from services.ingest.imports import routes as imports
+from services.ingest.jobs import routes as jobs
 from services.ingest.limits import BodyLimit
+from services.ingest.models import routes as models
 from services.ingest.progress import Signals
+from services.ingest.relay import Relay
 from services.ingest.settings import Settings
+from services.ingest.tasks import routes as tasks
+from services.ingest.tasks.sweeper import Sweeper as TaskSweeper
+from services.ingest.uploads import routes as uploads
 from services.ingest.workers import Worker, Workers
 
 PREFIX = "/api/v1"
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (
+    uploads.router,
+    imports.router,
+    jobs.router,
+    tasks.router,
+    models.router,
+    evaluations.router,
+    audit.router,
+)
 """One per feature; paths below PREFIX."""
-WORKERS: tuple[Callable[[Ingest], Iterable[Worker]], ...] = ()
-"""One per feature that has background work."""
+WORKERS: tuple[Callable[[Ingest], Worker], ...] = (Relay, TaskSweeper)
+"""Background work of this process."""
 
 
 def compose(settings: Settings) -> Ingest:
@@ -48,9 +65,8 @@ def create_app(ingest: Ingest, routers: Sequence[APIRouter] = ROUTERS) -> FastAP
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if ingest.settings.ingest_workers:
-            for workers in WORKERS:
-                for worker in workers(ingest):
-                    ingest.workers.add(worker)
+            for worker in WORKERS:
+                ingest.workers.add(worker(ingest))
             ingest.workers.start()
         yield
         ingest.signals.stop()

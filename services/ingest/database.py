@@ -86,7 +86,7 @@ class Database:
     @contextlib.contextmanager
     def read(self, site: str) -> Iterator[Session]:
         """A consistent view; nothing is written."""
-        with _plain_errors(), Session(self._reading) as session, session.begin():
+        with _plain_errors(), Session(self._reading, expire_on_commit=False) as session, session.begin():
             _enter(session, site)
             yield session
 

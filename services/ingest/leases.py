@@ -14,6 +14,9 @@ from aimic.domain.work import LEASE_S
 from aimic.errors import StaleFenceError
 from services.ingest.database import seconds
 
+TERM = seconds(LEASE_S)
+"""One full term of a lease."""
+
 
 class Leased:
     """Columns of work that is claimed."""

@@ -51,6 +51,13 @@ class JobRow(SiteRow, Recorded, Base):
     """The newest sequence that the relay has told of."""
     finished_at: Mapped[datetime | None]
 
+    def model_name(self, network: str) -> str:
+        """Name of the model that this network becomes; with several networks each has a name of its own."""
+        several = len(self.settings["networks"]) > 1
+        if self.model is None:
+            return f"{self.dataset[:40]}-{network}"
+        return f"{self.model}-{network}" if several else self.model
+
 
 class JobSplitRow(SiteRow, Base):
     """The division into folds. Apart, since it has a number per sample."""

@@ -49,8 +49,8 @@ class TaskEdgeRow(SiteRow, Base):
 
     __tablename__ = "task_edges"
     __table_args__ = (
-        ForeignKeyConstraint(["site", "task_id"], ["tasks.site", "tasks.id"], name="task"),
-        ForeignKeyConstraint(["site", "after_id"], ["tasks.site", "tasks.id"], name="after"),
+        ForeignKeyConstraint(["site", "task_id"], ["tasks.site", "tasks.id"]),
+        ForeignKeyConstraint(["site", "after_id"], ["tasks.site", "tasks.id"]),
     )
 
     task_id: Mapped[str] = mapped_column(primary_key=True)

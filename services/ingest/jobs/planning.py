@@ -1,0 +1,134 @@
+"""From a wish to a plan: data, folds, warnings, weights, tasks. Nothing is written here; much is refused here."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from sqlalchemy.orm import Session
+
+from aimic.domain.dataset import Finding
+from aimic.domain.folds import make_split, summary
+from aimic.domain.job import JobRequest, TaskPlan, TrainSettings, plan_tasks
+from aimic.domain.job import Status as State
+from aimic.domain.site import Principal
+from aimic.domain.split import Split, SplitSummary
+from services.ingest.datasets.reading import VersionData, load_version
+from services.ingest.dependencies import Ingest
+from services.ingest.jobs import defaults, weights
+from services.ingest.jobs.caution import conflicting, warnings_for
+from services.ingest.jobs.tables import JobKind, JobRow, JobSplitRow
+from services.ingest.jobs.weights import JobWeights
+from services.ingest.models.service import check_name
+from services.ingest.tasks.tables import TaskEdgeRow, TaskRow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a job will be, decided."""
+
+    kind: JobKind
+    data: VersionData
+    model: str | None
+    settings: TrainSettings
+    serve: str
+    split: Split
+    summary: SplitSummary
+    findings: tuple[Finding, ...]
+    weights: JobWeights
+    tasks: tuple[TaskPlan, ...]
+
+
+def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
+    """Decide everything about a training job; InvalidInputError with the reason for what can't be done."""
+    settings = defaults.fill(request.settings)
+    if request.model is not None:
+        check_name(request.model)
+    with parts.database.read(principal.site) as session:
+        data = load_version(session, parts.blobs, principal.site, request.dataset, request.version)
+    split = _split(data, settings)
+    serve = defaults.serve(settings, split.k)
+    settings = settings.model_copy(update={"serve": serve})
+    resolved = weights.resolve(parts, principal, settings, data, split)
+    return Plan(
+        kind=JobKind.TRAIN,
+        data=data,
+        model=request.model,
+        settings=settings,
+        serve=serve,
+        split=split,
+        summary=summary(split, data.manifest),
+        findings=warnings_for(data, split, settings.seed),
+        weights=resolved,
+        tasks=plan_tasks(settings, split.k, serve),
+    )
+
+
+def _split(data: VersionData, settings: TrainSettings) -> Split:
+    samples = data.manifest.samples
+    column = data.column(settings.split.column) if settings.split.column is not None else None
+    return make_split(
+        [sample.label for sample in samples],
+        [sample.group for sample in samples],
+        data.clusters,
+        len(data.manifest.classes),
+        settings.split,
+        settings.seed,
+        column,
+        aside=conflicting([sample.label for sample in samples], data.pixels),
+        classes=data.manifest.classes,
+    )
+
+
+def write(session: Session, plan: Plan, principal: Principal, now: datetime) -> tuple[JobRow, list[TaskRow]]:
+    """The job, its split and its tasks, as rows; tasks that wait for nothing are ready."""
+    job = JobRow(
+        site=principal.site,
+        id=uuid4().hex,
+        kind=plan.kind,
+        dataset=plan.data.dataset,
+        version=plan.data.version,
+        manifest_hash=plan.data.manifest_hash,
+        model=plan.model,
+        settings=plan.settings.model_dump(mode="json"),
+        serve=plan.serve,
+        weights=plan.weights.model_dump(mode="json"),
+        split=plan.summary.model_dump(mode="json"),
+        findings=[finding.model_dump(mode="json") for finding in plan.findings],
+        priority=0,
+        status=State.READY,
+        cancel=False,
+        sequence=0,
+        published=0,
+        created_by=principal.name,
+        created_at=now,
+    )
+    session.add(job)
+    session.flush()
+    session.add(JobSplitRow(site=job.site, job_id=job.id, body=plan.split.model_dump_json()))
+    tasks = {task.key: _task(job, number, task) for number, task in enumerate(plan.tasks)}
+    session.add_all(tasks.values())
+    session.flush()
+    for task in plan.tasks:
+        for key in task.after:
+            session.add(TaskEdgeRow(site=job.site, task_id=tasks[task.key].id, after_id=tasks[key].id))
+    return job, list(tasks.values())
+
+
+def _task(job: JobRow, ordinal: int, plan: TaskPlan) -> TaskRow:
+    return TaskRow(
+        site=job.site,
+        id=uuid4().hex,
+        job_id=job.id,
+        ordinal=ordinal,
+        key=plan.key,
+        kind=plan.kind,
+        network=plan.network,
+        fold=plan.fold,
+        status=State.WAITING if plan.after else State.READY,
+        attempt=0,
+        fence=0,
+        checkpoint={},
+        result={},
+        objects={},
+        epochs_done=0,
+    )

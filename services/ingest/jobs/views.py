@@ -1,0 +1,88 @@
+"""Jobs as a person sees them."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from aimic.domain.dataset import Finding
+from aimic.domain.job import Job, Progress, ProgressKind, Status, TaskKind, TaskView, TrainSettings
+from aimic.domain.split import SplitSummary
+from services.ingest.jobs import repository
+from services.ingest.jobs.tables import JobRow, ProgressRow
+from services.ingest.models import repository as models
+from services.ingest.tasks.tables import TaskRow
+
+_WITH_EPOCHS = {TaskKind.FOLD, TaskKind.REFIT}
+
+
+def shown(session: Session, site: str, rows: list[JobRow]) -> list[Job]:
+    """Jobs with their tasks and models, in the order given."""
+    ids = [row.id for row in rows]
+    tasks = repository.tasks_of(session, site, ids)
+    made = models.of_jobs(session, site, ids)
+    return [_job(row, tasks[row.id], made[row.id]) for row in rows]
+
+
+def _job(row: JobRow, tasks: list[TaskRow], made: list[str]) -> Job:
+    return Job(
+        id=row.id,
+        dataset=row.dataset,
+        version=row.version,
+        manifest_hash=row.manifest_hash,
+        settings=TrainSettings.model_validate(row.settings),
+        serve=row.serve,
+        status=Status(row.status),
+        split=SplitSummary.model_validate(row.split),
+        findings=tuple(Finding.model_validate(finding) for finding in row.findings),
+        tasks=tuple(_task(task) for task in tasks),
+        models=tuple(made),
+        eta_s=eta_s(tasks) if not Status(row.status).over else None,
+        error=row.error,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _task(row: TaskRow) -> TaskView:
+    return TaskView(
+        id=row.id,
+        key=row.key,
+        kind=TaskKind(row.kind),
+        network=row.network,
+        fold=row.fold,
+        status=Status(row.status),
+        attempt=row.attempt,
+        progress=row.batch,
+        error=row.error,
+    )
+
+
+def eta_s(tasks: list[TaskRow]) -> float | None:
+    """Seconds until the job is done, from the epochs so far; None before the first epoch's end.
+
+    Early stopping can only make it shorter. Tasks run side by side as they do now.
+    """
+    timed = [task for task in tasks if task.epoch_s is not None and task.epochs_total]
+    if not timed:
+        return None
+    seconds = sum(task.epoch_s or 0.0 for task in timed) / len(timed)
+    epochs = max(task.epochs_total or 0 for task in timed)
+    left = 0.0
+    for task in tasks:
+        if task.kind in _WITH_EPOCHS and not Status(task.status).over:
+            left += max(0, (task.epochs_total or epochs) - task.epochs_done) * (task.epoch_s or seconds)
+    side_by_side = sum(task.status == Status.RUNNING and task.kind in _WITH_EPOCHS for task in tasks)
+    return round(left / max(1, side_by_side), 1)
+
+
+def told(row: ProgressRow) -> Progress:
+    """One event."""
+    at: datetime = row.at
+    return Progress(
+        job_id=row.job_id,
+        task_id=row.task_id,
+        sequence=row.sequence,
+        kind=ProgressKind(row.kind),
+        data=row.data,
+        at=at,
+    )

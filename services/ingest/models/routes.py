@@ -1,0 +1,87 @@
+"""The registry over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from aimic.domain.model import ModelVersion, ServingEntry
+from services.ingest.dependencies import ModelsPromoter, ModelsReader, ModelsWriter, Parts, ServingReader
+from services.ingest.idempotency import CarriedOutOnce
+from services.ingest.models import repository, service
+from services.ingest.models.schemas import ModelImport
+from services.ingest.paging import Page, Paging, cut
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/models")
+def models(
+    page: Paging,
+    principal: ModelsReader,
+    parts: Parts,
+    name: Annotated[str | None, Query(max_length=63)] = None,
+) -> Page[ModelVersion]:
+    """All versions, newest first; of one name with ?name=."""
+    with parts.database.read(principal.site) as session:
+        rows = repository.newest(session, principal.site, name, page.limit, page.after(2))
+    return cut(rows, page, service.shown, lambda row: (row.name, row.version))
+
+
+@router.post("/models/import", status_code=201, response_model=ModelVersion)
+def import_model(request: ModelImport, principal: ModelsWriter, parts: Parts, once: CarriedOutOnce) -> Response:
+    """Register an exported bundle; every byte is checked."""
+    if (earlier := once.answered(principal, request)) is not None:
+        return earlier
+    bundle = service.import_upload(parts, principal, request.upload, request.name)
+
+    return once.run(
+        principal,
+        request,
+        lambda session: service.shown(
+            service.register_import(
+                session, principal, bundle, request.upload, request.name, parts.database.now(session)
+            )
+        ),
+    )
+
+
+@router.get("/models/{name}")
+def model(name: str, principal: ModelsReader, parts: Parts) -> ModelVersion:
+    """The serving version, else the newest."""
+    with parts.database.read(principal.site) as session:
+        return service.shown(repository.serving(session, principal.site, name))
+
+
+@router.get("/models/{name}/versions/{version}")
+def version(name: str, version: int, principal: ModelsReader, parts: Parts) -> ModelVersion:
+    """One version."""
+    with parts.database.read(principal.site) as session:
+        return service.shown(repository.version(session, principal.site, name, version))
+
+
+@router.get("/models/{name}/versions/{version}/bundle", response_class=StreamingResponse)
+def bundle(name: str, version: int, principal: ModelsReader, parts: Parts) -> StreamingResponse:
+    """The exported bundle, one file."""
+    with parts.database.read(principal.site) as session:
+        row = repository.version(session, principal.site, name, version)
+    headers = {
+        "content-length": str(row.size),
+        "content-disposition": f'attachment; filename="{name}-{version}.aimic"',
+        "etag": f'"{row.bundle_hash}"',
+    }
+    return StreamingResponse(parts.blobs.read(row.bundle_key), media_type="application/octet-stream", headers=headers)
+
+
+@router.post("/models/{name}/versions/{version}/promote")
+def promote(name: str, version: int, principal: ModelsPromoter, parts: Parts) -> ModelVersion:
+    """Let this version serve; the one that served becomes a candidate."""
+    with parts.database.begin(principal.site) as session:
+        return service.shown(service.promote(session, principal, name, version, parts.database.now(session)))
+
+
+@router.get("/serving")
+def serving(principal: ServingReader, parts: Parts) -> Page[ServingEntry]:
+    """What inference should have loaded."""
+    with parts.database.read(principal.site) as session:
+        return Page(items=service.serving_entries(session, principal))

@@ -1,0 +1,105 @@
+"""What a holder reports while it works: it lives, how far it is, what it has saved, that it gives up."""
+
+import json
+
+from aimic.domain.job import ProgressKind, Status
+from aimic.domain.work import (
+    LEASE_S,
+    MAX_ATTEMPTS,
+    CheckpointReport,
+    FailReport,
+    ProgressItem,
+    ProgressReport,
+    Renewal,
+)
+from aimic.errors import ConflictError, TooLargeError
+from services.ingest import leases
+from services.ingest.database import Database
+from services.ingest.jobs import lifecycle
+from services.ingest.jobs.journal import tell
+from services.ingest.tasks import repository, tokens
+from services.ingest.tasks.holding import Held, holding, locked, same_fence
+from services.ingest.tasks.tokens import TaskToken
+
+EVENT_LIMIT = 16 * 1024
+"""Bytes of one progress event's data as JSON."""
+
+
+def renew(database: Database, token: TaskToken, fence: int) -> Renewal:
+    """One more term for the holder, with a fresh token; `cancel` when the work is not wanted any more."""
+    same_fence(token, fence)
+    with locked(database, token) as held:
+        fresh = tokens.sign(tokens.secret_of(held.session, create=True), token)
+        if held.task.status == Status.CANCELLED and held.task.fence == fence:
+            return Renewal(lease_s=LEASE_S, cancel=True, token=fresh)
+        leases.extend(held.task, fence, held.now)
+    return Renewal(lease_s=LEASE_S, cancel=False, token=fresh)
+
+
+def progress(database: Database, token: TaskToken, report: ProgressReport) -> None:
+    """Keep and tell the events, in order."""
+    same_fence(token, report.fence)
+    for event in report.events:
+        if len(json.dumps(event.data)) > EVENT_LIMIT:
+            raise TooLargeError(f"A progress event has at most {EVENT_LIMIT} bytes.")
+    with holding(database, token) as held:
+        for event in report.events:
+            _note(held, event)
+            tell(held.session, held.job, held.now, event.kind, event.data, held.task)
+
+
+def _note(held: Held, event: ProgressItem) -> None:
+    task, data = held.task, event.data
+    if event.kind is ProgressKind.BATCH:
+        task.batch = data
+    elif event.kind is ProgressKind.EPOCH:
+        task.epochs_done = int(data.get("epoch") or 0)
+        task.epochs_total = int(data.get("epochs") or 0) or None
+        task.epoch_s = float(data.get("seconds") or 0) or None
+
+
+def checkpoint(database: Database, token: TaskToken, report: CheckpointReport) -> None:
+    """Make this the newest checkpoint, whole; the objects of the one before are let go."""
+    same_fence(token, report.fence)
+    with holding(database, token) as held:
+        task = held.task
+        if task.checkpoint_step is not None and report.step <= task.checkpoint_step:
+            if report.step == task.checkpoint_step and report.objects == task.checkpoint:
+                return  # the answer to the first try was lost
+            raise ConflictError(f"The newest checkpoint is of step {task.checkpoint_step}, not before {report.step}.")
+        old = set(task.checkpoint.values()) - set(report.objects.values())
+        repository.let_die(held.session, task.site, old, held.now)
+        task.checkpoint, task.checkpoint_step = report.objects, report.step
+        task.attempt = 0
+
+
+def fail(database: Database, token: TaskToken, report: FailReport) -> None:
+    """The holder gives up: another attempt, or the end of the job with the worker's words."""
+    same_fence(token, report.fence)
+    with holding(database, token) as held:
+        task = held.task
+        task.error, task.detail = report.reason, report.detail
+        if report.retry and task.attempt < MAX_ATTEMPTS:
+            words = f"{task.key} stopped ({report.reason}) and is tried again."
+            lifecycle.ready_again(held.session, held.job, task, held.now, words)
+            return
+        lifecycle.failed(held.session, held.job, task, held.now, report.reason)
+
+
+def release(database: Database, token: TaskToken, fence: int) -> None:
+    """The holder hands the task back; the attempt isn't counted."""
+    same_fence(token, fence)
+    with locked(database, token) as held:
+        if held.task.status == Status.CANCELLED and held.task.fence == fence:
+            return
+        leases.hand_back(held.task, fence)
+        words = f"{held.task.key} was handed back and waits for a worker."
+        lifecycle.ready_again(held.session, held.job, held.task, held.now, words)
+
+
+def fail_to_describe(database: Database, token: TaskToken) -> None:
+    """We could not say what the task needs, so the next worker may ask; this counts as an attempt."""
+    with holding(database, token) as held:
+        held.task.error = "what the task needs (its images' list, or earlier results) could not be read"
+        words = f"{held.task.key} could not be given out and is tried again."
+        lifecycle.ready_again(held.session, held.job, held.task, held.now, words)

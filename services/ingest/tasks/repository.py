@@ -1,0 +1,93 @@
+"""The rows of tasks: what may be claimed, and the graph."""
+
+from datetime import datetime
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session, aliased
+
+from aimic.domain.job import Status, TaskKind
+from aimic.domain.site import PLATFORM_SITE
+from aimic.errors import NotFoundError
+from services.ingest.database import seconds
+from services.ingest.jobs.tables import JobRow
+from services.ingest.leases import claimable
+from services.ingest.tasks.tables import ClaimTurnRow, DyingObjectRow, TaskEdgeRow, TaskRow
+
+
+def find(session: Session, site: str, task_id: str) -> TaskRow:
+    """A task of the site, as it is now; NotFoundError."""
+    row = session.get(TaskRow, (site, task_id), populate_existing=True)
+    if row is None:
+        raise NotFoundError(f"There is no task {task_id} at this site.")
+    return row
+
+
+def next_claimable(session: Session, site: str, kinds: tuple[TaskKind, ...], now: datetime) -> TaskRow | None:
+    """The task to give out next, locked: by priority, then fair between sites (fewest tasks running, then
+    longest without a turn), then the oldest job first. A platform worker's site is PLATFORM_SITE."""
+    running = aliased(TaskRow)
+    load = (
+        select(func.count())
+        .where(running.site == TaskRow.site, running.status == Status.RUNNING, running.lease_until >= now)
+        .scalar_subquery()
+    )
+    turn = select(ClaimTurnRow.claimed_at).where(ClaimTurnRow.site == TaskRow.site).scalar_subquery()
+    query = (
+        select(TaskRow)
+        .join(JobRow, and_(JobRow.site == TaskRow.site, JobRow.id == TaskRow.job_id))
+        .where(claimable(TaskRow, now), TaskRow.kind.in_([kind.value for kind in kinds]))
+        .order_by(JobRow.priority.desc(), load, turn.nulls_first(), JobRow.created_at, TaskRow.ordinal, TaskRow.id)
+        .limit(1)
+        .with_for_update(of=TaskRow, skip_locked=True)
+    )
+    if site != PLATFORM_SITE:
+        query = query.where(TaskRow.site == site)
+    return session.scalar(query)
+
+
+def with_lease_before(session: Session, end: datetime) -> list[TaskRow]:
+    """Running tasks whose lease ends before `end`."""
+    query = select(TaskRow).where(TaskRow.status == Status.RUNNING, TaskRow.lease_until < end)
+    return list(session.scalars(query))
+
+
+def took_turn(session: Session, site: str, now: datetime) -> None:
+    """The site was given a task."""
+    session.merge(ClaimTurnRow(site=site, claimed_at=now))
+
+
+def successors_released_by(session: Session, task: TaskRow) -> list[TaskRow]:
+    """Waiting tasks all of whose predecessors are done, `task` being the last of them."""
+    after = aliased(TaskRow)
+    unfinished = (
+        select(TaskEdgeRow.task_id)
+        .join(after, and_(after.site == TaskEdgeRow.site, after.id == TaskEdgeRow.after_id))
+        .where(TaskEdgeRow.site == task.site, after.job_id == task.job_id, after.status != Status.DONE)
+    )
+    waits_for_it = select(TaskEdgeRow.task_id).where(TaskEdgeRow.site == task.site, TaskEdgeRow.after_id == task.id)
+    query = select(TaskRow).where(
+        TaskRow.site == task.site,
+        TaskRow.id.in_(waits_for_it),
+        TaskRow.id.not_in(unfinished),
+        TaskRow.status == Status.WAITING,
+    )
+    return list(session.scalars(query.order_by(TaskRow.ordinal)))
+
+
+def predecessors(session: Session, task: TaskRow) -> list[TaskRow]:
+    """The tasks that `task` waited for."""
+    edges = select(TaskEdgeRow.after_id).where(TaskEdgeRow.site == task.site, TaskEdgeRow.task_id == task.id)
+    query = select(TaskRow).where(TaskRow.site == task.site, TaskRow.id.in_(edges))
+    return list(session.scalars(query.order_by(TaskRow.ordinal)))
+
+
+def unfinished(session: Session, site: str, job_id: str) -> list[TaskRow]:
+    """Tasks of a job that are not over."""
+    query = select(TaskRow).where(TaskRow.site == site, TaskRow.job_id == job_id)
+    return [row for row in session.scalars(query.order_by(TaskRow.ordinal)) if not Status(row.status).over]
+
+
+def let_die(session: Session, site: str, keys: set[str], now: datetime, after_s: float = 0) -> None:
+    """These objects are named by nothing any more."""
+    for key in sorted(keys):
+        session.merge(DyingObjectRow(site=site, key=key, due_at=now + seconds(after_s)))

@@ -1,0 +1,132 @@
+"""What a claim says: everything that the task needs, and nothing that it may not read."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from aimic.domain.job import TaskKind, TrainSettings
+from aimic.domain.networks import NETWORKS
+from aimic.domain.split import LOCKED, SET_ASIDE, Split
+from aimic.domain.work import (
+    LEASE_S,
+    CheckpointRef,
+    Claim,
+    EvaluateSpec,
+    TaskInput,
+    TaskSample,
+    TaskSpec,
+    WeightsSource,
+)
+from services.ingest.datasets.reading import VersionData, load_version
+from services.ingest.dependencies import Ingest
+from services.ingest.evaluations.tables import EvaluationRow
+from services.ingest.jobs import repository as jobs
+from services.ingest.jobs.tables import JobRow
+from services.ingest.jobs.weights import JobWeights
+from services.ingest.models.tables import ModelVersionRow
+from services.ingest.tasks import repository
+from services.ingest.tasks.holding import look
+from services.ingest.tasks.tables import TaskRow
+from services.ingest.tasks.tokens import TaskToken
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A task with all that surrounds it."""
+
+    parts: Ingest
+    session: Session
+    job: JobRow
+    task: TaskRow
+    data: VersionData
+    split: Split
+
+    def url(self, key: str) -> str:
+        return self.parts.blobs.url_to_get(key, self.parts.settings.ingest_url_ttl_s)
+
+    def urls(self, objects: dict[str, str]) -> dict[str, str]:
+        return {name: self.url(key) for name, key in objects.items()}
+
+
+def _scene(parts: Ingest, session: Session, token: TaskToken) -> _Scene:
+    task = look(session, token)
+    job = jobs.find(session, token.site, task.job_id)
+    data = load_version(session, parts.blobs, token.site, job.dataset, job.version)
+    return _Scene(parts, session, job, task, data, jobs.split_of(session, token.site, job.id))
+
+
+def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
+    """The claim that this token stands for."""
+    with parts.database.read(token.site) as session:
+        scene = _scene(parts, session, token)
+        job, task, data = scene.job, scene.task, scene.data
+        return Claim(
+            task=TaskSpec(id=task.id, key=task.key, kind=TaskKind(task.kind), network=task.network, fold=task.fold),
+            site=task.site,
+            job_id=job.id,
+            token=text,
+            fence=token.fence,
+            lease_s=LEASE_S,
+            settings=_settings(job, task),
+            serve=job.serve,
+            split=scene.split,
+            manifest_hash=data.manifest_hash,
+            classes=data.manifest.classes,
+            clusters=data.clusters,
+            phashes=data.phashes,
+            inputs=_inputs(scene),
+            checkpoint=_checkpoint(scene),
+            weights=_weights(scene),
+            evaluate=_evaluate(scene) if task.kind == TaskKind.EVALUATE else None,
+        )
+
+
+def _settings(job: JobRow, task: TaskRow) -> TrainSettings:
+    """The job's settings narrowed to this network, so that what else was asked for changes nothing."""
+    settings = TrainSettings.model_validate(job.settings)
+    size = settings.image_size or NETWORKS[task.network].image_size
+    return settings.model_copy(update={"networks": (task.network,), "image_size": size})
+
+
+def _inputs(scene: _Scene) -> dict[str, TaskInput]:
+    before = repository.predecessors(scene.session, scene.task)
+    return {task.key: TaskInput(result=task.result, objects=scene.urls(task.objects)) for task in before}
+
+
+def _checkpoint(scene: _Scene) -> CheckpointRef | None:
+    step = scene.task.checkpoint_step
+    if step is None or not scene.task.checkpoint:
+        return None
+    return CheckpointRef(step=step, objects=scene.urls(scene.task.checkpoint))
+
+
+def _weights(scene: _Scene) -> WeightsSource:
+    weights = JobWeights.model_validate(scene.job.weights)
+    url = scene.url(weights.key) if weights.key else None
+    return WeightsSource(kind=weights.kind, url=url, sha256=weights.sha256, name=weights.name)
+
+
+def _evaluate(scene: _Scene) -> EvaluateSpec:
+    row = scene.session.get_one(EvaluationRow, (scene.job.site, scene.job.id))
+    model = scene.session.get_one(ModelVersionRow, (row.site, row.model, row.model_version))
+    return EvaluateSpec.model_validate(
+        {"bundle_url": scene.url(model.bundle_key), "indices": row.indices, "left_out": row.left_out}
+    )
+
+
+def samples_of(parts: Ingest, token: TaskToken, after: int, limit: int) -> tuple[list[TaskSample], int | None]:
+    """Samples with an index above `after`, at most `limit`, and the `after` of the rest.
+
+    What the task may not read has no address: the locked test part, what is set aside, what isn't judged.
+    """
+    with parts.database.read(token.site) as session:
+        scene = _scene(parts, session, token)
+    first, samples = after + 1, scene.data.manifest.samples
+    end = min(first + limit, len(samples))
+    items = []
+    for index in range(first, end):
+        sample = samples[index]
+        readable = scene.split.folds[index] not in {LOCKED, SET_ASIDE}
+        url = scene.url(scene.data.object_keys[index]) if readable else None
+        items.append(TaskSample(index=index, sha256=sample.sha256, label=sample.label, group=sample.group, url=url))
+    return items, (end - 1 if end < len(samples) else None)

@@ -1,0 +1,75 @@
+"""What time itself brings: leases that ran out, objects that nothing names any more, old idempotency keys."""
+
+import time
+
+from sqlalchemy import delete, select
+
+from aimic.domain.work import MAX_ATTEMPTS
+from services.ingest.dependencies import Ingest
+from services.ingest.idempotency import forget_old
+from services.ingest.jobs import lifecycle
+from services.ingest.jobs import repository as jobs
+from services.ingest.tasks import repository
+from services.ingest.tasks.claiming import NO_WORDS
+from services.ingest.tasks.tables import DyingObjectRow
+
+FORGET_EVERY_S = 600
+_AT_ONCE = 100
+
+
+class Sweeper:
+    """One of ingest's workers; any number of replicas may run it at once."""
+
+    name = "sweeper"
+
+    def __init__(self, parts: Ingest) -> None:
+        self._parts = parts
+        self._woken: set[tuple[str, int]] = set()
+        self._forget_at = 0.0
+
+    def run_one(self) -> bool:
+        """One round; whether there may be more to remove at once."""
+        self._expired_leases()
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + FORGET_EVERY_S
+            with self._parts.database.system() as session:
+                forget_old(session, self._parts.database.now(session))
+        return self._remove_dying() == _AT_ONCE
+
+    def _expired_leases(self) -> None:
+        """Wake workers for what a dead one held; end what was tried often enough."""
+        database = self._parts.database
+        with database.read("*") as session:
+            now = database.now(session)
+            found = [(row.site, row.id, row.fence, row.attempt) for row in repository.with_lease_before(session, now)]
+        new = [task for task in found if (task[1], task[2]) not in self._woken or task[3] >= MAX_ATTEMPTS]
+        self._woken = {(task_id, fence) for _, task_id, fence, _ in found}
+        for site, task_id, fence, _ in new:
+            self._expired(site, task_id, fence)
+
+    def _expired(self, site: str, task_id: str, fence: int) -> None:
+        with self._parts.database.begin(site) as session:
+            now = self._parts.database.now(session)
+            job = jobs.lock(session, site, repository.find(session, site, task_id).job_id)
+            task = repository.find(session, site, task_id)
+            if task.fence != fence or task.lease_until is None or task.lease_until >= now:
+                return  # renewed, given away or over meanwhile
+            if task.attempt >= MAX_ATTEMPTS:
+                lifecycle.failed(session, job, task, now, task.error or NO_WORDS)
+            else:
+                lifecycle.wake(session, task, now)
+
+    def _remove_dying(self) -> int:
+        database = self._parts.database
+        with database.read("*") as session:
+            due = DyingObjectRow.due_at <= database.now(session)
+            rows = session.scalars(select(DyingObjectRow).where(due).limit(_AT_ONCE)).all()
+            dying = [(row.site, row.key) for row in rows]
+        for _, key in dying:
+            self._parts.blobs.delete(key)
+        if dying:
+            with database.system() as session:
+                for site, key in dying:
+                    mine = (DyingObjectRow.site == site, DyingObjectRow.key == key)
+                    session.execute(delete(DyingObjectRow).where(*mine))
+        return len(dying)
