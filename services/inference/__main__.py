@@ -18,7 +18,7 @@ from services.inference.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_HEALTH_S = 1.0
+_HEALTH_S = 0.2
 
 
 class RestServer(uvicorn.Server):

@@ -1,0 +1,273 @@
+"""The inference service as a process: REST and gRPC give the same answers; it survives its registry; it stops."""
+
+import http.server
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from PIL import Image
+
+from aimic.nets import bundle
+from aimic.nets.info import Member
+from aimic.nets.package import Training, package
+from aimic.nets.weights import Weights
+from aimic.nets.zoo import build
+from aimic.rpc.v1 import inference_pb2 as wire
+from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
+
+CLASSES = ("round", "lobed", "granular")
+SERVICE = "aimic.rpc.v1.Inference"
+
+
+def picture(number: int) -> bytes:
+    blocks = np.random.default_rng(number).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(blocks).resize((90, 80)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An exported bundle and its hash."""
+    directory = tmp_path_factory.mktemp("bundle")
+    net = build("shufflenet_v2_x1_0", len(CLASSES), 64, Weights.none(), seed=1)
+    with torch.no_grad():
+        net.head.weight.mul_(40)  # random networks hardly tell pictures apart; this one must
+    training = Training(
+        classes=CLASSES,
+        manifest_hash="ab" * 32,
+        membership=(Member(sha256="cd" * 32, phash="0123456789abcdef", fold=0),),
+        split={},
+        settings={},
+        metrics={},
+        class_mix=(1, 1, 1),
+    )
+    digest = package(directory / "made", net, training)
+    bundle.export(directory / "made", directory / "bundle.tar")
+    return directory / "bundle.tar", digest
+
+
+@pytest.fixture
+def registry(exported: tuple[Path, str]) -> Iterator[http.server.ThreadingHTTPServer]:
+    """Answers what ingest answers; shut it down to see it away."""
+    file, digest = exported
+    entry = {"name": "cells", "version": 1, "bundle_hash": digest, "stage": "serving", "bundle_url": "/bundle"}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = file.read_bytes() if self.path == "/bundle" else json.dumps({"items": [entry]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Process:
+    """`python -m services.inference` with ports of its own."""
+
+    def __init__(self, home: Path, registry_port: int, **environment: str) -> None:
+        self.rest, self.grpc, self.ops = free_port(), free_port(), free_port()
+        self.log = home / "log"
+        home.mkdir(exist_ok=True)
+        environment = {
+            **os.environ,
+            "AIMIC_HOME": str(home),
+            "AIMIC_INGEST_URL": f"http://127.0.0.1:{registry_port}",
+            "AIMIC_INFERENCE_PORT": str(self.rest),
+            "AIMIC_INFERENCE_GRPC_PORT": str(self.grpc),
+            "AIMIC_INFERENCE_OPS_PORT": str(self.ops),
+            "AIMIC_INFERENCE_DECODERS": "1",
+            "AIMIC_INFERENCE_POLL_S": "0.2",
+            **environment,
+        }
+        with self.log.open("w") as log:
+            command = (sys.executable, "-m", "services.inference")
+            self.process = subprocess.Popen(command, stderr=log, env=environment)
+
+    def wait(self, seconds: float = 60) -> "Process":
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.ops}/readyz").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def ask(self, *images: bytes, **headers: str) -> httpx.Response:
+        return httpx.post(
+            f"http://127.0.0.1:{self.rest}/inference/v1/models/cells/predict",
+            files=[("images", (f"{n}.jpg", data)) for n, data in enumerate(images)],
+            headers=headers,
+            timeout=30,
+        )
+
+    def channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(f"127.0.0.1:{self.grpc}")
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Seconds that it took to end."""
+        started = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait(20)
+        return time.monotonic() - started
+
+
+@pytest.fixture
+def start(tmp_path: Path, registry: http.server.ThreadingHTTPServer) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def launch(**environment: str) -> Process:
+        started.append(Process(tmp_path / "home", registry.server_port, **environment))
+        return started[-1]
+
+    yield launch
+    for process in started:
+        process.stop()
+
+
+def test_rest_and_grpc_give_the_same_answers(start: Callable[..., Process], exported: Any) -> None:
+    process = start().wait()
+    images = [picture(number) for number in range(3)]
+    rest = process.ask(*images, **{"x-request-id": "abc"}).json()
+    with process.channel() as channel:
+        request = wire.PredictRequest(model="cells", images=[wire.Image(data=data) for data in images])
+        reply, call = InferenceStub(channel).Predict.with_call(request, metadata=(("x-request-id", "abc"),), timeout=30)
+    assert reply.request_id == rest["request_id"] == "abc"
+    assert dict(call.trailing_metadata())["x-request-id"] == "abc"
+    for one, other in zip(rest["results"], reply.results, strict=True):
+        said = {pair.label: pair.probability for pair in other.answer.probabilities}
+        assert list(said) == list(CLASSES)
+        assert said == pytest.approx(one["answer"]["probabilities"], abs=1e-5)
+        assert other.answer.label == one["answer"]["label"]
+        assert other.answer.bundle_hash == one["answer"]["bundle_hash"] == exported[1]
+        assert other.answer.executor == one["answer"]["executor"]
+    assert process.stop() < 8
+    assert process.process.returncode == 0, process.log.read_text()
+
+
+def test_a_restart_serves_without_the_registry_and_metrics_say_so(
+    start: Callable[..., Process], registry: http.server.ThreadingHTTPServer
+) -> None:
+    start().wait().stop()
+    registry.shutdown()
+    registry.socket.close()
+    process = start().wait()
+    assert process.ask(picture(1)).status_code == 200
+    metrics = httpx.get(f"http://127.0.0.1:{process.ops}/metrics").text
+    assert "aimic_inference_registry_reachable 0.0" in metrics
+    assert "aimic_inference_models_loaded 1.0" in metrics
+    for step in ("decode", "queue", "compute", "total"):
+        assert f'aimic_inference_{step}_seconds_bucket{{le="0.001",model="cells",version="1"}}' in metrics
+
+
+def test_health_reflection_and_permission(start: Callable[..., Process]) -> None:
+    process = start(AIMIC_API_KEY="secret").wait()
+    with process.channel() as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", SERVICE):
+            watch = health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            assert any(now.status == health_pb2.HealthCheckResponse.SERVING for now in watch)
+        wish = reflection_pb2.ServerReflectionRequest(list_services="")
+        replies = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([wish]), timeout=10)
+        names = {service.name for service in next(replies).list_services_response.service}
+        assert {SERVICE, "grpc.health.v1.Health"} <= names
+
+        stub = InferenceStub(channel)
+        request = wire.PredictRequest(model="cells", images=[wire.Image(data=picture(1))])
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(request, timeout=10)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        metadata = (("authorization", "Bearer secret"),)
+        assert stub.Predict(request, timeout=10, metadata=metadata).results[0].answer.label
+        stream = stub.PredictStream(iter([wire.PredictStreamRequest(request=request)]), timeout=10)
+        with pytest.raises(grpc.RpcError) as refused:
+            next(stream)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_what_was_taken_is_finished_before_it_ends(start: Callable[..., Process]) -> None:
+    process = start().wait()
+    answers: list[httpx.Response] = []
+    images = [picture(number) for number in range(100)]
+    caller = threading.Thread(target=lambda: answers.append(process.ask(*images)))
+    caller.start()
+    end = time.monotonic() + 10
+    while "images_in_flight 100.0" not in httpx.get(f"http://127.0.0.1:{process.ops}/metrics").text:
+        assert time.monotonic() < end and caller.is_alive()
+    seconds = process.stop()
+    caller.join()
+    assert answers[0].status_code == 200 and len(answers[0].json()["results"]) == 100
+    assert seconds < 8
+
+
+def test_no_process_stays_behind_when_it_is_killed(start: Callable[..., Process]) -> None:
+    process = start().wait()
+    children = _children(process.process.pid)
+    assert children
+    process.stop(signal.SIGKILL)
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{child}/cmdline").exists() for child in children):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_it_refuses_an_open_bind_without_a_key(start: Callable[..., Process]) -> None:
+    process = start(AIMIC_HOST="0.0.0.0")
+    assert process.process.wait(30) != 0
+    assert "without a key" in process.log.read_text()
+
+
+def test_a_taken_grpc_port_is_said_in_words(start: Callable[..., Process]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = start(AIMIC_INFERENCE_GRPC_PORT=str(taken.getsockname()[1]))
+        assert process.process.wait(30) != 0
+    assert "can't listen" in process.log.read_text()
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(status.parent.name))
+    return found
