@@ -36,7 +36,7 @@ def form(server: Client, names: list[str]) -> None:
         "Name of the data set",
         names,
         index=None,
-        placeholder="Type a new name, such as blood-smears, or choose one to add to",
+        placeholder="Type a new name, or choose one",
         accept_new_options=True,
         key=f"name-{generation}",
         width=420,

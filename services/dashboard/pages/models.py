@@ -61,20 +61,22 @@ def _judged(server: Client, model: ModelVersion) -> None:
 
 def _matrix(model: ModelVersion) -> None:
     cells = view.confusion_cells(model)
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.subheader("Which classes are mixed up")
-        if cells:
-            mistakes = view.mistakes(model)
-            st.altair_chart(charts.confusion(cells), alt="Confusion matrix. " + "; ".join(mistakes), width="content")
+    st.subheader("Which classes are mixed up")
+    if cells:
+        mistakes = view.mistakes(model)
+        # With many classes the matrix needs the whole width, and the words go below.
+        matrix, beside = (
+            st.columns([2, 1], gap="large") if len(model.classes) <= 8 else (st.container(), st.container())
+        )
+        matrix.altair_chart(charts.confusion(cells), alt="Confusion matrix. " + "; ".join(mistakes), width="content")
+        with beside:
+            st.markdown("**Most frequent mix-ups**" if mistakes else "**No mix-ups**")
+            st.markdown("\n".join(f"- {text}" for text in mistakes))
             st.caption("Rows: the truth. Columns: the model's answer. Number of images, and part of the row.")
-        else:
-            st.caption("No confusion matrix came with this model.")
-    with right:
-        st.subheader("Class by class")
-        st.dataframe(view.class_rows(model), hide_index=True)
-        for text in view.mistakes(model):
-            st.markdown(f"- {text}")
+    else:
+        st.caption("No confusion matrix came with this model.")
+    st.subheader("Class by class")
+    st.dataframe(view.class_rows(model), hide_index=True)
 
 
 def _keep(server: Client, model: ModelVersion) -> None:

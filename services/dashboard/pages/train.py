@@ -50,11 +50,12 @@ def _past(jobs: list[Job]) -> None:
         st.caption("None yet. Press Start above; you can watch it here and close the page meanwhile.")
         return
     for job in jobs:
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(
+        with st.container(border=True):
+            words, button = st.columns([6, 1], vertical_alignment="center")
+            words.markdown(
                 f"{view.STATUS_ICONS[job.status]} **{view.title(job)}**  \n"
                 f"{view.job_line(job)} · {job.created_at.astimezone():%d %b, %H:%M}"
             )
-            if st.button("Look", key=f"look-{job.id}", icon=":material/visibility:"):
+            if button.button("Look", key=f"look-{job.id}", icon=":material/visibility:", width="stretch"):
                 st.query_params["job"] = job.id
                 st.rerun()

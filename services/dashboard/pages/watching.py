@@ -6,7 +6,7 @@ from aimic.client import Client
 from aimic.domain.job import Job, Progress, Status
 from services.dashboard.components import links, notes
 from services.dashboard.components.errors import plainly
-from services.dashboard.views import charts
+from services.dashboard.views import charts, words
 from services.dashboard.views import jobs as view
 
 EVERY_S = 2
@@ -68,9 +68,14 @@ def _curves(server: Client, now: Job) -> None:
 
 def _steps(now: Job, open_: bool) -> None:
     with st.expander("Steps", expanded=open_):
-        for line in view.task_lines(now):
-            sign = ":material/error: " if line.failed else ""
-            st.progress(line.share, f"{sign}{line.title}: {line.text}")
+        lines = view.task_lines(now)
+        for line in lines:
+            if line.begun:
+                sign = ":material/error: " if line.failed else ""
+                st.progress(line.share, f"{sign}{line.title}: {line.text}")
+        waiting = [line.title for line in lines if not line.begun]
+        if waiting:
+            st.caption(f"Still to come: {words.listed(waiting)}.")
 
 
 def _over(now: Job) -> None:

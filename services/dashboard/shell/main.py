@@ -2,10 +2,12 @@
 
 import streamlit as st
 
+from services.dashboard.components.looks import LOGO, STYLE
 from services.dashboard.pages import data, models, train
 
 st.set_page_config(page_title="AIMIC", page_icon=":material/biotech:", layout="wide")
-st.logo(":material/biotech:", size="large")
+st.logo(LOGO, size="large")
+st.html(STYLE)
 
 PAGES = [
     st.Page(data.show, title="Data", icon=":material/photo_library:", url_path="data", default=True),

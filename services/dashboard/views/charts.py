@@ -17,7 +17,12 @@ def _data(rows: Sequence[Row]) -> Any:
     return alt.Data(values=list(rows))  # type: ignore[no-untyped-call]
 
 
-def class_counts(rows: Sequence[Row]) -> alt.LayerChart:
+def _legible(chart: Any) -> Any:
+    """Axis texts as dark as all others; the usual grey is too faint to read when tired."""
+    return chart.configure_axis(labelColor=INK, titleColor=INK, labelLimit=170)
+
+
+def class_counts(rows: Sequence[Row]) -> Any:
     """Images per class, in class order, with the numbers written."""
     base = alt.Chart(_data(rows)).encode(
         y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
@@ -26,20 +31,21 @@ def class_counts(rows: Sequence[Row]) -> alt.LayerChart:
     )
     bars = base.mark_bar(color=TEAL, cornerRadiusEnd=3)
     numbers = base.mark_text(align="left", dx=5, color=INK).encode(text=alt.Text("images:Q", format=","))
-    chart: alt.LayerChart = (bars + numbers).properties(height=alt.Step(28))
-    return chart
+    return _legible((bars + numbers).properties(height=alt.Step(28)))
 
 
-def curves(rows: Sequence[Row], title: str, share: bool) -> alt.Chart:
+def curves(rows: Sequence[Row], title: str, share: bool) -> Any:
     """Learning curves: one colour a round, dashed for the images learned from, solid for those checked on."""
     axis = alt.Axis(format=".0%", tickCount=5) if share else alt.Axis(tickCount=5)
-    chart: alt.Chart = (
+    chart = (
         alt.Chart(_data(rows))
         .mark_line(point=alt.OverlayMarkDef(size=28), strokeWidth=2)
         .encode(
             x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
             y=alt.Y("value:Q", title=title, axis=axis, scale=alt.Scale(zero=False)),
-            color=alt.Color("series:N", title=None, sort=None, scale=alt.Scale(range=SERIES)),
+            color=alt.Color(
+                "series:N", title=None, sort=None, legend=alt.Legend(columns=5), scale=alt.Scale(range=SERIES)
+            ),
             strokeDash=alt.StrokeDash(
                 "part:N", title=None, scale=alt.Scale(domain=["checking", "learning"], range=[[1, 0], [5, 4]])
             ),
@@ -50,12 +56,12 @@ def curves(rows: Sequence[Row], title: str, share: bool) -> alt.Chart:
                 alt.Tooltip("value:Q", title=title, format=".1%" if share else ".3f"),
             ],
         )
-        .properties(height=260)
+        .properties(height=280)
     )
-    return chart
+    return _legible(chart.configure_legend(orient="bottom", symbolType="stroke", labelColor=INK, symbolStrokeColor=INK))
 
 
-def confusion(cells: Sequence[Row]) -> alt.LayerChart:
+def confusion(cells: Sequence[Row]) -> Any:
     """The confusion matrix: darker is a larger part of the true class; count and share are written."""
     labels = list(dict.fromkeys(cell["truth"] for cell in cells))
     step = 64 if len(labels) <= 8 else 48
@@ -76,11 +82,10 @@ def confusion(cells: Sequence[Row]) -> alt.LayerChart:
         text="text:N",
         color=alt.condition("datum.share > 0.45", alt.value("#FFFFFF"), alt.value(INK)),
     )
-    chart: alt.LayerChart = (squares + numbers).properties(width=alt.Step(step), height=alt.Step(step))
-    return chart
+    return _legible((squares + numbers).properties(width=alt.Step(step), height=alt.Step(step)))
 
 
-def probabilities(rows: Sequence[Row]) -> alt.LayerChart:
+def probabilities(rows: Sequence[Row]) -> Any:
     """Bars of probability, the most probable on top."""
     base = alt.Chart(_data(rows)).encode(
         y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=160, ticks=False, domain=False)),
@@ -90,5 +95,4 @@ def probabilities(rows: Sequence[Row]) -> alt.LayerChart:
         color=alt.condition(alt.datum["class"] == rows[0]["class"], alt.value(TEAL), alt.value("#A9BFBF"))
     )
     numbers = base.mark_text(align="left", dx=4, color=INK).encode(text=alt.Text("probability:Q", format=".1%"))
-    chart: alt.LayerChart = (bars + numbers).properties(height=alt.Step(24))
-    return chart
+    return _legible((bars + numbers).properties(height=alt.Step(24)))

@@ -76,6 +76,7 @@ class TaskLine(NamedTuple):
     title: str
     share: float
     text: str
+    begun: bool
     failed: bool
 
 
@@ -96,7 +97,13 @@ def task_lines(job: Job) -> list[TaskLine]:
     """A bar for every task, in the order of the plan."""
     many = len(job.settings.networks) > 1
     return [
-        TaskLine(task_title(task, many), task_share(task), _task_text(task), task.status is Status.FAILED)
+        TaskLine(
+            title=task_title(task, many),
+            share=task_share(task),
+            text=_task_text(task),
+            begun=task.status not in {Status.WAITING, Status.READY},
+            failed=task.status is Status.FAILED,
+        )
         for task in job.tasks
     ]
 

@@ -14,7 +14,11 @@ def plural(number: int, noun: str, nouns: str | None = None) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share of 0…1 as `93.4 %`; a dash for what can't be said."""
-    return DASH if share is None else f"{100 * share:.{digits}f} %"
+    if share is None:
+        return DASH
+    if 0 < share < 0.5 / 100 / 10**digits:
+        return f"<{10.0**-digits:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def duration(seconds: float | None) -> str:
