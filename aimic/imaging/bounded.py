@@ -108,7 +108,7 @@ class Gunzip:
         """Forwards from where it is."""
         target = offset if whence == os.SEEK_SET else self._position + offset
         if whence == os.SEEK_END or target < self._position:
-            raise ValueError("a gzip file is read forwards only")
+            raise RuntimeError("entries of a tar.gz must be read before the next one is asked for")
         while self._position < target and self.read(min(MIB, target - self._position)):
             pass
         return self._position

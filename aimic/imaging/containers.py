@@ -6,7 +6,7 @@ import zlib
 
 from aimic.errors import UnreadableImageError
 
-_JPEG_CUT = "The JPEG file is cut off: its picture data ends too early. Please copy it again from its source."
+JPEG_CUT = "The JPEG file is cut off: its picture data ends too early. Please copy it again from its source."
 # In entropy-coded data, FF is followed by 00 (a byte FF) or a restart marker; anything else ends the scan.
 _SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]", re.DOTALL)
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
@@ -16,11 +16,15 @@ _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
+class OddFileError(ValueError):
+    """The parts of a file do not follow one another as the format has it, though a lenient decoder may read it."""
+
+
 def jpeg(data: bytes, orientation: int = 1) -> bytes:
     """A JPEG (ITU-T T.81) without applications' segments, comments and what follows its end.
 
     JFIF and Adobe stay, since the meaning of the colours hangs on them; an orientation other than 1 becomes
-    the one tag of a minimal EXIF block. UnreadableImageError when the end is missing.
+    the one tag of a minimal EXIF block. OddFileError when the file is not made as the standard has it.
     """
     kept = [b"\xff\xd8"]
     exif = _exif_segment(orientation)
@@ -32,7 +36,7 @@ def jpeg(data: bytes, orientation: int = 1) -> bytes:
         end = start + int.from_bytes(data[start : start + 2], "big")
         segment = data[start + 2 : end]
         if end > len(data) or end < start + 2:
-            raise UnreadableImageError(_JPEG_CUT)
+            raise OddFileError
         if marker == 0xE0 and segment.startswith(_JFIF):
             kept.append(_segment(0xE0, segment[:12] + b"\0\0"))
         elif marker == 0xEE and segment.startswith(_ADOBE):
@@ -48,22 +52,29 @@ def jpeg(data: bytes, orientation: int = 1) -> bytes:
     return b"".join([*kept, b"\xff\xd9"])
 
 
+def jpeg_is_whole(data: bytes) -> bool:
+    """Whether the picture data ends with the end marker; decoders fill what is missing with grey and say nothing."""
+    try:
+        jpeg(data)
+    except OddFileError:
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    return True
+
+
 def _marker(data: bytes, position: int) -> tuple[int, int]:
     """The marker at `position` (fill bytes skipped) and where its segment starts."""
     start = position
     while data[position : position + 1] == b"\xff":
         position += 1
-    if position >= len(data):
-        raise UnreadableImageError(_JPEG_CUT)
-    if position == start:
-        raise UnreadableImageError("The JPEG file is damaged: its parts don't follow one another.")
+    if position == start or position >= len(data):
+        raise OddFileError
     return data[position], position + 1
 
 
 def _scan_end(data: bytes, position: int) -> int:
     match = _SCAN_END.search(data, position)
     if match is None:
-        raise UnreadableImageError(_JPEG_CUT)
+        raise OddFileError
     return match.start()
 
 

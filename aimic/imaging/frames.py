@@ -3,6 +3,7 @@
 No pickle: a child that a crafted image has taken over must not be able to run code in its parent.
 """
 
+import hashlib
 import json
 import struct
 from dataclasses import asdict, replace
@@ -69,4 +70,7 @@ def unpacked(frame: bytes, received: bytes) -> Examined:
     described["border"] = tuple(described["border"])
     for name in ("media_type", "source_media_type"):
         facts[name] = MediaType(facts[name])
+    # The name of what is stored is the one fact that is never taken from a child.
+    if facts["sha256"] != hashlib.sha256(data).hexdigest():
+        raise ValueError("the answer does not fit its bytes")
     return Examined(data=data, features=Features(thumb=frame[end:thumb], **described), **facts)

@@ -7,6 +7,7 @@ part can be read, so an interrupted upload goes on where it was.
 import hashlib
 import io
 import os
+import stat
 import tarfile
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -144,13 +145,14 @@ def pack_folder(path: Path | str) -> PackedFolder:
     left_out: list[str] = []
     inside = root.resolve()
     for name, file in _below(root):
-        if _is_packable(file, inside):
-            files.append((name, file, file.stat()))
-        else:
+        status = _packable(file, inside)
+        if status is None:
             left_out.append(name)
+        else:
+            files.append((name, file, status))
     if not files:
         raise InvalidInputError(f"There are no files to send in {root} (hidden files are left out).")
-    return PackedFolder(root, sorted(files), tuple(sorted(left_out)))
+    return PackedFolder(root, sorted(files, key=lambda file: file[0]), tuple(sorted(left_out)))
 
 
 def _below(root: Path) -> Iterator[tuple[str, Path]]:
@@ -163,11 +165,15 @@ def _below(root: Path) -> Iterator[tuple[str, Path]]:
                 yield (here / name).relative_to(root).as_posix(), here / name
 
 
-def _is_packable(file: Path, inside: Path) -> bool:
+def _packable(file: Path, inside: Path) -> os.stat_result | None:
+    """The status of an ordinary file inside the folder; None for anything else."""
     try:
-        return file.is_file() and (not file.is_symlink() or file.resolve().is_relative_to(inside))
-    except OSError:
-        return False
+        status = file.stat()
+        followed = not file.is_symlink() or file.resolve().is_relative_to(inside)
+    except (OSError, RuntimeError):
+        # RuntimeError: a loop of links (before Python 3.13).
+        return None
+    return status if followed and stat.S_ISREG(status.st_mode) else None
 
 
 def _read_file(member: _Member, offset: int, size: int) -> bytes:

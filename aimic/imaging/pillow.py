@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from aimic.errors import UnreadableImageError
+from aimic.imaging.containers import JPEG_CUT, jpeg_is_whole
 from aimic.imaging.encoder import bmp_encoder, jpeg_encoder, png_encoder, webp_encoder
 from aimic.imaging.limits import Limits, check_size
 from aimic.imaging.raster import Raster, Samples
@@ -65,7 +66,9 @@ def read_with_pillow(data: bytes, media_type: MediaType, limits: Limits) -> Rast
     image = open_image(data, media_type, limits)
     encoder, depth = _settings(image, data, media_type)
     icc = image.info.get("icc_profile")
-    mode = _mode(image)
+    mode = _mode(image, data[25] if media_type is MediaType.PNG else None)
+    if media_type is MediaType.JPEG and not jpeg_is_whole(data):
+        raise UnreadableImageError(JPEG_CUT)
     if media_type is MediaType.PNG and depth == 16:
         samples: Samples = _png_16(data)
     else:
@@ -86,10 +89,12 @@ def _settings(image: Image.Image, data: bytes, media_type: MediaType) -> tuple[s
     return "gif", 8
 
 
-def _mode(image: Image.Image) -> str:
-    kind = {"P": "palette", "PA": "palette", "CMYK": "cmyk"}.get(image.mode)
+def _mode(image: Image.Image, png_colours: int | None) -> str:
+    kind = {"P": "palette", "CMYK": "cmyk"}.get(image.mode)
     if kind is None:
-        kind = "grey" if image.mode in ("1", "L", "LA", "I", "I;16", "I;16B") else "rgb"
+        # Pillow opens 16-bit grey with alpha as RGBA, so that a PNG's own word counts.
+        grey = png_colours in (0, 4) or (png_colours is None and image.mode in ("1", "L"))
+        kind = "grey" if grey else "rgb"
     return kind + "+alpha" if image.has_transparency_data else kind
 
 
@@ -97,7 +102,7 @@ def _samples(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "CMYK":
         return np.asarray(image)
     if image.has_transparency_data:
-        return np.asarray(image.convert("LA" if image.mode == "LA" else "RGBA"))
+        return np.asarray(image.convert("LA" if image.mode in ("1", "L", "LA") else "RGBA"))
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))[..., None]
     return np.asarray(image.convert("RGB"))

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from aimic.errors import UnavailableError, UnreadableImageError
 from aimic.imaging.examine import Examined
@@ -61,6 +61,7 @@ class Sandbox:
         self.limits = limits
         self.seconds = seconds
         self.memory = memory
+        self._closed = False
         self._children: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         self._all = [_Child(self) for _ in range(processes)]
         for child in self._all:
@@ -73,7 +74,8 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """End all children at once, also in the middle of an image."""
+        """End all children at once, also in the middle of an image; whoever waits gets an UnavailableError."""
+        self._closed = True
         for child in self._all:
             child.stop()
 
@@ -91,6 +93,8 @@ class Sandbox:
 
     def _examined(self, child: "_Child", data: bytes) -> Examined:
         for _ in range(2):
+            if self._closed:
+                raise UnavailableError("Reading images was stopped; this one was not read.")
             try:
                 return unpacked(child.ask(data, self.seconds), data)
             except UnreadableImageError:
@@ -107,11 +111,13 @@ class Sandbox:
         """Examine (key, data) pairs side by side; answers in the order of `items`, refusals as values.
 
         At most 4 × processes files are held at a time, so that any number of them stays flat in memory.
+        When `items` breaks off with an exception, what came before is answered first.
         """
         waiting: deque[tuple[K, Future[Examined | UnreadableImageError]]] = deque()
         with ThreadPoolExecutor(self.processes, "sandbox") as threads:
             try:
-                for key, data in items:
+                source = _Until(items)
+                for key, data in source:
                     waiting.append((key, threads.submit(self._judged, data)))
                     if len(waiting) >= 4 * self.processes:
                         first, future = waiting.popleft()
@@ -119,6 +125,7 @@ class Sandbox:
                 while waiting:
                     first, future = waiting.popleft()
                     yield first, future.result()
+                source.raise_failure()
             finally:
                 for _, future in waiting:
                     future.cancel()
@@ -128,6 +135,25 @@ class Sandbox:
             return self.examine(data)
         except UnreadableImageError as error:
             return error
+
+
+class _Until(Generic[K]):
+    """Items up to the first exception, which is kept for later."""
+
+    def __init__(self, items: Iterable[tuple[K, bytes]]) -> None:
+        self._items = items
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[tuple[K, bytes]]:
+        try:
+            yield from self._items
+        except Exception as error:
+            self._failure = error
+
+    def raise_failure(self) -> None:
+        """Raise what ended the items, if anything did."""
+        if self._failure is not None:
+            raise self._failure
 
 
 class _Child:

@@ -58,12 +58,15 @@ def _jpeg(data: bytes, limits: Limits) -> bytes | None:
     image = open_image(data, MediaType.JPEG, limits)
     if needs_conversion(image.info.get("icc_profile"), image.mode):
         return None
-    return containers.jpeg(data, orientation_of(image))
+    try:
+        return containers.jpeg(data, orientation_of(image))
+    except containers.OddFileError:
+        return None
 
 
 def _png(data: bytes, limits: Limits) -> bytes | None:
     image = open_image(data, MediaType.PNG, limits)
-    channels = "L" if image.mode in ("1", "L", "LA", "I", "I;16") else "RGB"
+    channels = "L" if data[25] in (0, 4) else "RGB"
     if needs_conversion(image.info.get("icc_profile"), channels):
         return None
     return containers.png(data, orientation_of(image) if containers.png_has_words(data) else 1)

@@ -3,7 +3,6 @@
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from aimic.domain.dataset import Refusal
@@ -32,36 +31,33 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSErro
 def walk_zip(source: BinaryIO, limits: ArchiveLimits) -> Iterator[Walked]:
     """Entries in the order of the zip's directory."""
     packed = size_of(source)
-    with _opened(source) as archive:
-        members = archive.infolist()
-        check_count(len(members), limits)
-        check_total(sum(member.file_size for member in members), packed, limits)
-        for member in members:
-            if not member.is_dir():
-                yield _entry(archive, member, limits)
+    archive = _opened(source)
+    members = archive.infolist()
+    check_count(len(members), limits)
+    check_total(sum(member.file_size for member in members), packed, limits)
+    for member in members:
+        if not member.is_dir():
+            yield _entry(archive, member, limits)
 
 
 def count_zip(source: BinaryIO) -> int:
     """Files in the zip's directory that are not ignored."""
-    with _opened(source) as archive:
-        return sum(
-            not isinstance(judged(_name(member), 0, ArchiveLimits()), Ignored)
-            for member in archive.infolist()
-            if not member.is_dir()
-        )
+    return sum(
+        not isinstance(judged(_name(member), 0, ArchiveLimits()), Ignored)
+        for member in _opened(source).infolist()
+        if not member.is_dir()
+    )
 
 
-@contextmanager
-def _opened(source: BinaryIO) -> Iterator[zipfile.ZipFile]:
+def _opened(source: BinaryIO) -> zipfile.ZipFile:
+    """It is never closed, so that entries stay readable; the source belongs to the caller."""
     try:
-        archive = zipfile.ZipFile(cast(BinaryIO, Bounded(source)))
+        return zipfile.ZipFile(cast(BinaryIO, Bounded(source)))
     except _BROKEN as error:
         raise InvalidInputError(
             "The zip archive is damaged or cut off: its list of contents at the end can't be read. "
             "Please make or send it again."
         ) from error
-    with archive:
-        yield archive
 
 
 def _name(member: zipfile.ZipInfo) -> str:

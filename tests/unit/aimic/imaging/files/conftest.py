@@ -217,6 +217,15 @@ def pngs() -> dict[str, Picture]:
         "16-bit grey": (png_16(grey_16()), as_rgb(from_16(grey_16()))),
         "16-bit rgb": (png_16(rgb_16()), from_16(rgb_16())),
         "16-bit rgba": (png_16(np.dstack([rgb_16(), alpha.astype(np.uint16) * 257])), None),
+        "16-bit grey+alpha, profile": (
+            with_chunks(png_16(np.dstack([grey_16(), alpha.astype(np.uint16) * 257])), _iccp(grey_profile())),
+            None,
+        ),
+        "grey, one clear, profile": (
+            saved(Image.fromarray(grey()), "png", transparency=200, icc_profile=grey_profile()),
+            None,
+        ),
+        "1-bit, one clear": (saved(bits, "png", transparency=0), np.full((HEIGHT, WIDTH, 3), 255, np.uint8)),
         "16-bit clear": (with_chunks(png_16(grey_16()), chunk(b"tRNS", b"\x03\x09")), None),
         "16-bit wide profile": (with_chunks(png_16(rgb_16()), _iccp(wide_profile())), None),
         "16-bit turned": (with_chunks(png_16(rgb_16()), chunk(b"eXIf", exif(6)[6:])), None),

@@ -78,8 +78,17 @@ def test_a_cut_file_is_refused_and_not_filled_with_grey(picture: Any, share: flo
 def test_a_cut_file_says_so(pictures: dict[str, Any]) -> None:
     for name in ("jpeg rgb", "png rgb", "bmp 24-bit", "tiff 8-bit rgb", "webp plain", "gif"):
         data = pictures[name].data
-        with pytest.raises(UnreadableImageError, match="cut off|damaged"):
+        with pytest.raises(UnreadableImageError, match=r"cut off|damaged"):
             decode(data[: len(data) * 2 // 3])
+
+
+def test_a_tail_of_zeros_is_a_cut(pictures: dict[str, Any]) -> None:
+    """What a broken memory card leaves: the right length, and nothing in the second half."""
+    for name in ("jpeg rgb", "jpeg progressive 4:2:2", "png rgb", "tiff 16-bit rgb lzw", "webp lossy", "gif"):
+        data = pictures[name].data
+        half = len(data) * 4 // 5
+        with pytest.raises(UnreadableImageError):
+            decode(data[:half] + bytes(len(data) - half))
 
 
 def test_damage_never_raises_anything_else(picture: Any) -> None:

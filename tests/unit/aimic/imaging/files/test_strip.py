@@ -54,6 +54,15 @@ def test_colours_that_need_a_profile_are_stored_as_png(pictures: dict[str, Any])
         assert stored.encoder.split()[0] == name.split()[0]
 
 
+def test_an_oddly_made_jpeg_is_stored_as_png(pictures: dict[str, Any]) -> None:
+    data = pictures["jpeg rgb"].data
+    start = data.index(b"\xff\xdb")
+    odd = data[:start] + b"stray bytes" + data[start:]
+    stored = strip(odd)
+    assert stored.media_type is MediaType.PNG
+    np.testing.assert_array_equal(decode(stored.data).pixels, decode(data).pixels)
+
+
 def test_sixteen_bits_stay_sixteen(pictures: dict[str, Any]) -> None:
     for name in ("tiff 16-bit rgb", "tiff 16-bit grey", "tiff 12 of 16, by maximum", "png 16-bit rgb"):
         stored = strip(pictures[name].data)
