@@ -10,9 +10,11 @@ from aimic.auth import Authenticator
 from aimic.web import RequestContext, install_problem_handlers
 from services.ingest.audit import routes as audit
 from services.ingest.database import Database
+from services.ingest.datasets import routes as datasets
 from services.ingest.dependencies import Ingest
 from services.ingest.evaluations import routes as evaluations
 from services.ingest.imports import routes as imports
+from services.ingest.imports.worker import ImportWorker
 from services.ingest.jobs import routes as jobs
 from services.ingest.limits import BodyLimit
 from services.ingest.models import routes as models
@@ -22,6 +24,8 @@ from services.ingest.settings import Settings
 from services.ingest.tasks import routes as tasks
 from services.ingest.tasks.sweeper import Sweeper as TaskSweeper
 from services.ingest.uploads import routes as uploads
+from services.ingest.uploads.service import Sweeper as UploadSweeper
+from services.ingest.weights import routes as weights
 from services.ingest.workers import Worker, Workers
 
 PREFIX = "/api/v1"
@@ -29,6 +33,8 @@ PREFIX = "/api/v1"
 ROUTERS: tuple[APIRouter, ...] = (
     uploads.router,
     imports.router,
+    datasets.router,
+    weights.router,
     jobs.router,
     tasks.router,
     models.router,
@@ -36,7 +42,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     audit.router,
 )
 """One per feature; paths below PREFIX."""
-WORKERS: tuple[Callable[[Ingest], Worker], ...] = (Relay, TaskSweeper)
+WORKERS: tuple[Callable[[Ingest], Worker], ...] = (Relay, TaskSweeper, ImportWorker, UploadSweeper)
 """Background work of this process."""
 
 
