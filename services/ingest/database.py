@@ -70,6 +70,11 @@ class Database:
         """The engine, for migrations."""
         return self._reading
 
+    @property
+    def writing(self) -> Engine:
+        """The engine whose transactions take the writer's lock at once."""
+        return self._writing
+
     @contextlib.contextmanager
     def begin(self, site: str) -> Iterator[Session]:
         """A unit of work that writes: all or nothing, committed at the end of the block.

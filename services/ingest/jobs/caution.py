@@ -1,20 +1,24 @@
 """What a person should know before the training begins, worked out on the job's own folds."""
 
-from collections.abc import Sequence
-
 from aimic.domain.dataset import Finding
+from aimic.domain.findings import Facts, findings
+from aimic.domain.folds import units_needed
 from aimic.domain.split import Split
+from aimic.domain.units import units
+from aimic.imaging.shortcuts import shortcut_test
 from services.ingest.datasets.reading import VersionData
 
-
-def conflicting(labels: Sequence[int], pixels: Sequence[str]) -> frozenset[int]:
-    """Samples that show one picture (equal pixels) under two labels: set aside until a person decides."""
-    seen: dict[str, set[int]] = {}
-    for label, picture in zip(labels, pixels, strict=True):
-        seen.setdefault(picture, set()).add(label)
-    return frozenset(index for index, picture in enumerate(pixels) if len(seen[picture]) > 1)
+_BY_SPLIT = frozenset({"too_few_images", "one_class", "imbalance"})
+"""What depends on the number of folds is judged anew for each job."""
 
 
-def warnings_for(data: VersionData, split: Split, seed: int) -> tuple[Finding, ...]:
-    """The version's findings, and those that depend on the folds."""
-    return data.findings
+def warnings_for(data: VersionData, split: Split) -> tuple[Finding, ...]:
+    """The version's findings for this split, and how far a classifier gets that sees no cell."""
+    samples = data.manifest.samples
+    labels, groups = [sample.label for sample in samples], [sample.group for sample in samples]
+    facts = Facts(classes=data.manifest.classes, labels=labels, groups=groups, clusters=data.clusters)
+    about_classes = [found for found in findings(facts, units_needed(split.request)) if found.code in _BY_SPLIT]
+    others = [found for found in data.findings if found.code not in _BY_SPLIT]
+    together = units(groups, data.clusters).tolist()
+    shortcuts = shortcut_test(data.facts, labels, together, split.folds, split.seed)
+    return (*about_classes, *others, *shortcuts.findings())

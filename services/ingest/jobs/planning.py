@@ -15,7 +15,7 @@ from aimic.domain.split import Split, SplitSummary
 from services.ingest.datasets.reading import VersionData, load_version
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import defaults, weights
-from services.ingest.jobs.caution import conflicting, warnings_for
+from services.ingest.jobs.caution import warnings_for
 from services.ingest.jobs.tables import JobKind, JobRow, JobSplitRow
 from services.ingest.jobs.weights import JobWeights
 from services.ingest.models.service import check_name
@@ -57,7 +57,7 @@ def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
         serve=serve,
         split=split,
         summary=summary(split, data.manifest),
-        findings=warnings_for(data, split, settings.seed),
+        findings=warnings_for(data, split),
         weights=resolved,
         tasks=plan_tasks(settings, split.k, serve),
     )
@@ -74,7 +74,6 @@ def _split(data: VersionData, settings: TrainSettings) -> Split:
         settings.split,
         settings.seed,
         column,
-        aside=conflicting([sample.label for sample in samples], data.pixels),
         classes=data.manifest.classes,
     )
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from aimic.domain.dataset import Finding
 from aimic.domain.job import Job, Progress, ProgressKind, Status, TaskKind, TaskView, TrainSettings
 from aimic.domain.split import SplitSummary
+from services.ingest.datasets.describing import with_names
 from services.ingest.jobs import repository
 from services.ingest.jobs.tables import JobRow, ProgressRow
 from services.ingest.models import repository as models
@@ -20,10 +21,14 @@ def shown(session: Session, site: str, rows: list[JobRow]) -> list[Job]:
     ids = [row.id for row in rows]
     tasks = repository.tasks_of(session, site, ids)
     made = models.of_jobs(session, site, ids)
-    return [_job(row, tasks[row.id], made[row.id]) for row in rows]
+    return [_job(row, tasks[row.id], made[row.id], _findings(session, row)) for row in rows]
 
 
-def _job(row: JobRow, tasks: list[TaskRow], made: list[str]) -> Job:
+def _findings(session: Session, row: JobRow) -> tuple[Finding, ...]:
+    return with_names(session, row.site, [Finding.model_validate(finding) for finding in row.findings])
+
+
+def _job(row: JobRow, tasks: list[TaskRow], made: list[str], findings: tuple[Finding, ...]) -> Job:
     return Job(
         id=row.id,
         dataset=row.dataset,
@@ -33,7 +38,7 @@ def _job(row: JobRow, tasks: list[TaskRow], made: list[str]) -> Job:
         serve=row.serve,
         status=Status(row.status),
         split=SplitSummary.model_validate(row.split),
-        findings=tuple(Finding.model_validate(finding) for finding in row.findings),
+        findings=findings,
         tasks=tuple(_task(task) for task in tasks),
         models=tuple(made),
         eta_s=eta_s(tasks) if not Status(row.status).over else None,

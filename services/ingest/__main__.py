@@ -1,0 +1,67 @@
+"""Starts ingest: `python -m services.ingest`."""
+
+import logging
+from types import FrameType
+
+import uvicorn
+from prometheus_client import REGISTRY
+
+from aimic.auth import refuse_open_bind
+from aimic.telemetry import setup_logging
+from aimic.web import OperationsServer
+from services.ingest.app import compose, create_app
+from services.ingest.migrate import migrate
+from services.ingest.monitoring import RecordsCollector, not_ready
+from services.ingest.progress import Signals
+from services.ingest.settings import Settings
+from services.ingest.tasks.claiming import grant_full_term
+
+GRACE_S = 5
+"""Seconds that running requests get when the process is asked to end."""
+
+logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Ends event streams as soon as the process is asked to end, since they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, signals: Signals) -> None:
+        super().__init__(config)
+        self._signals = signals
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT."""
+        self._signals.stop()
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    settings = Settings()
+    setup_logging("ingest", settings.log_level)
+    refuse_open_bind(settings)
+    parts = compose(settings)
+    migrate(parts.database)
+    grant_full_term(parts)
+    REGISTRY.register(RecordsCollector(parts))
+    operations = OperationsServer(settings.host, settings.ingest_ops_port, lambda: not_ready(parts))
+    operations.start()
+    config = uvicorn.Config(
+        create_app(parts),
+        host=settings.host,
+        port=settings.ingest_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    try:
+        Server(config, parts.signals).run()
+    finally:
+        operations.stop()
+        parts.events.close()
+        parts.database.close()
+        logger.info("ended")
+
+
+if __name__ == "__main__":
+    main()
