@@ -19,6 +19,11 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
+def seconds_allowed(seconds: float, size: int) -> float:
+    """How long one file may take: `seconds`, and one more for every 2 MiB of an honestly large one."""
+    return seconds + size / (2 * MIB)
+
+
 def check_bytes(size: int, limits: Limits = DEFAULT_LIMITS) -> None:
     """Refuse a file of more than `limits.max_bytes` bytes (UnreadableImageError)."""
     if size > limits.max_bytes:

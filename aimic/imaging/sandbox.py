@@ -21,7 +21,7 @@ from typing import Generic, Self, TypeVar
 from aimic.errors import UnavailableError, UnreadableImageError
 from aimic.imaging.examine import Examined
 from aimic.imaging.frames import HEADER, MAX_FRAME, READY, unpacked
-from aimic.imaging.limits import DEFAULT_LIMITS, MIB, Limits, check_bytes
+from aimic.imaging.limits import DEFAULT_LIMITS, MIB, Limits, check_bytes, seconds_allowed
 
 __all__ = ["Examined", "Sandbox"]
 
@@ -31,7 +31,7 @@ K = TypeVar("K")
 
 _START_SECONDS = 60.0
 _IMAGES_PER_CHILD = 5_000
-_TOO_SLOW = "Reading the picture took more than {seconds:g} s, so it was stopped. The file may be damaged."
+_TOO_SLOW = "Reading the picture took more than {seconds:.3g} s, so it was stopped. The file may be damaged."
 _CRASHED = "Reading the picture made the image library crash, so it was left out. The file is probably damaged."
 
 
@@ -46,7 +46,8 @@ class _TimeoutError(Exception):
 class Sandbox:
     """A pool of children that examine images. Threads may share it; `close` (or `with`) ends the children.
 
-    `seconds` bounds the wall clock of one image, `memory` (bytes) what a child may take beyond its libraries.
+    `seconds` bounds the wall clock of one image (large files get more, see `seconds_allowed`), `memory` (bytes)
+    what a child may take beyond its libraries: the default holds 100 megapixels in 16-bit RGBA.
     """
 
     def __init__(
@@ -96,12 +97,12 @@ class Sandbox:
             if self._closed:
                 raise UnavailableError("Reading images was stopped; this one was not read.")
             try:
-                return unpacked(child.ask(data, self.seconds), data)
+                return unpacked(child.ask(data, seconds_allowed(self.seconds, len(data))), data)
             except UnreadableImageError:
                 raise
             except _TimeoutError:
                 child.stop()
-                raise UnreadableImageError(_TOO_SLOW.format(seconds=self.seconds)) from None
+                raise UnreadableImageError(_TOO_SLOW.format(seconds=seconds_allowed(self.seconds, len(data)))) from None
             except (_DiedError, ValueError, KeyError, TypeError):
                 logger.warning("a sandbox child died while it read an image; a new one is started")
                 child.stop()

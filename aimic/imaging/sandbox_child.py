@@ -7,6 +7,7 @@ input and answers go to standard output.
 import gc
 import os
 import resource
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from aimic.errors import UnreadableImageError
 from aimic.imaging.examine import Examined, examine
 from aimic.imaging.frames import READY, packed, read_frame, write_frame
-from aimic.imaging.limits import Limits
+from aimic.imaging.limits import Limits, seconds_allowed
 
 _NO_MEMORY = "The picture needs more memory than one image may use."
 
@@ -23,6 +24,8 @@ def main(arguments: list[str]) -> None:
     """Answer frames until the parent closes the pipe."""
     max_bytes, max_pixels, max_side, memory, seconds = map(int, arguments)
     limits = Limits(max_bytes, max_pixels, max_side)
+    # Ctrl-C at the terminal reaches the whole group; when to end is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries that print must not spoil the frames.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -30,7 +33,7 @@ def main(arguments: list[str]) -> None:
     _bound_memory(memory)
     write_frame(answers, READY)
     while (data := read_frame(sys.stdin.buffer)) is not None:
-        _bound_time(seconds)
+        _bound_time(seconds_allowed(seconds, len(data)))
         write_frame(answers, *packed(_answer(data, limits), data))
 
 
@@ -53,11 +56,11 @@ def _bound_memory(allowance: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (top, top))
 
 
-def _bound_time(seconds: int) -> None:
+def _bound_time(seconds: float) -> None:
     """The kernel ends this process when one image takes more processor time, even if the parent is gone."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds + 1, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 1, hard))
 
 
 def _answer(data: bytes, limits: Limits) -> Examined | UnreadableImageError:

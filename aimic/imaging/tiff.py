@@ -28,6 +28,9 @@ def read_tiff(data: bytes, limits: Limits) -> Raster:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         check_size(page.imagewidth, page.imagelength, limits)
+        if page.is_tiled:
+            # A tile is unpacked whole, however little of it lies in the picture.
+            check_size(page.tilewidth, page.tilelength, limits)
         _check_samples(page)
         _check_complete(page, len(data))
         values = _interleaved(page, page.asarray(maxworkers=1))

@@ -326,6 +326,12 @@ def tiffs() -> dict[str, Picture]:
         "big": (tiff(rgb(), bigtiff=True, **colour), rgb()),
         "packbits": (tiff(rgb(), compression="packbits", **colour), rgb()),
         "jpeg inside": (tiff(rgb(), compression="jpeg", **colour), None),
+        "ycbcr jpeg inside": (
+            tiff(rgb(), compression="jpeg", compressionargs={"outcolorspace": "ycbcr"}, **colour),
+            None,
+        ),
+        "ycbcr": (saved(Image.fromarray(rgb()).convert("YCbCr"), "tiff"), _through_ycbcr()),
+        "zstd": (tiff(rgb(), compression="zstd", **colour), rgb()),
         "palette": (tiff(grey(), photometric="palette", colormap=table), looked),
         "rgba": (tiff(np.dstack([rgb(), half]), extrasamples=["unassalpha"], **colour), over),
         "grey+alpha": (
@@ -345,6 +351,10 @@ def tiffs() -> dict[str, Picture]:
         "group 4": (saved(Image.fromarray(grey()).convert("1"), "tiff", compression="group4"), None),
     }
     return {f"tiff {name}": Picture(f"tiff {name}", data, out) for name, (data, out) in made.items()}
+
+
+def _through_ycbcr() -> Pixels:
+    return np.asarray(Image.fromarray(rgb()).convert("YCbCr").convert("RGB"))
 
 
 def _two_pages() -> bytes:
