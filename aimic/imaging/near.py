@@ -24,8 +24,6 @@ RADIUS = 0.11
 """Descriptor distance up to which a pair is compared."""
 SAME = 0.87
 """Registered correlation from which two pictures are one."""
-SAME_BITS = 3
-"""Perceptual hashes that differ by no more bits are taken for one picture where nothing better is known."""
 LARGE_SHARE, LARGE_LEAST = 0.01, 12
 """A near-duplicate cluster over both (share of the set, images) is shown and not applied."""
 _CHUNK = 256
@@ -107,29 +105,6 @@ def matches(queries: Sequence[Picture], references: Sequence[Picture]) -> tuple[
     confirmed, _ = _confirm(images, seen, proposals, chained=False)
     near = [Pair(others[pair.first], pair.second, pair.correlation, pair.turn) for pair in confirmed]
     return (*exact, *near)
-
-
-def hash_matches(queries: Sequence[str], references: Sequence[str]) -> dict[int, int]:
-    """For each query perceptual hash (16 hex characters) with a reference within `SAME_BITS`: the nearest reference.
-
-    All that is possible where a model came without its thumbnails: it finds flips, turns and re-encoding, not
-    every shift. Two hashes within 3 bits agree in at least one of four 16-bit bands (multi-index hashing, Norouzi
-    et al. 2012).
-    """
-    values = [int(text, 16) for text in references]
-    bands: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for value in dict.fromkeys(values):
-        for band in range(4):
-            bands[band, value >> 16 * band & 0xFFFF].append(value)
-    first = {value: index for index, value in reversed(list(enumerate(values)))}
-    found: dict[int, int] = {}
-    for index, text in enumerate(queries):
-        query = int(text, 16)
-        near = {value for band in range(4) for value in bands.get((band, query >> 16 * band & 0xFFFF), ())}
-        distance, value = min(((query ^ value).bit_count(), value) for value in near) if near else (64, 0)
-        if distance <= SAME_BITS:
-            found[index] = first[value]
-    return found
 
 
 def _exact(pictures: Sequence[Picture]) -> tuple[tuple[Pair, ...], list[int]]:
