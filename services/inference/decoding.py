@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,10 @@ from services.inference.metrics import DECODER_DEATHS
 
 logger = logging.getLogger(__name__)
 
-_COMMAND = (sys.executable, "-P", "-m", "services.inference.decode_worker")
+COMMAND = (sys.executable, "-P", "-m", "services.inference.decode_worker")
 _PIPE_BYTES = 1024 * 1024
+_TRIES = 2
+"""A process may also die of something else, such as the machine's want of memory; an image gets a second one."""
 
 
 def _environment() -> dict[str, str]:
@@ -35,12 +38,13 @@ def _environment() -> dict[str, str]:
 class Decoders:
     """A fixed number of decoding processes; one that dies is replaced."""
 
-    def __init__(self, count: int, seconds: float) -> None:
+    def __init__(self, count: int, seconds: float, command: Sequence[str] = COMMAND) -> None:
+        self._command = command
         self._count = count
         self._seconds = seconds
         self._idle: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
         self._all: set[asyncio.subprocess.Process] = set()
-        self._running: set[asyncio.Task[tuple[int, bytes]]] = set()
+        self._running: set[asyncio.Task[tuple[int, bytes] | None]] = set()
         self._closed = False
 
     async def start(self) -> None:
@@ -50,18 +54,20 @@ class Decoders:
 
     async def decode(self, data: bytes, preprocessing: Preprocessing, deadline: Deadline) -> NDArray[np.uint8]:
         """uint8 RGB [size, size, 3]; UnreadableImageError with the reason, DeadlineError when time runs out."""
-        async with deadline.during("the image waited to be decoded"):
-            process = await self._idle.get()
-        task = asyncio.create_task(self._exchange(process, preprocessing, data))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        async with deadline.during("the image was decoded"):
-            # Shielded: a caller who leaves must not leave half a frame in the pipe.
-            kind, payload = await asyncio.shield(task)
-        if kind == REFUSED:
-            raise UnreadableImageError(payload.decode())
-        size = preprocessing.image_size
-        return np.frombuffer(payload, np.uint8).reshape(size, size, 3)
+        for _ in range(_TRIES):
+            async with deadline.during("the image waited to be decoded"):
+                process = await self._idle.get()
+            task = asyncio.create_task(self._exchange(process, preprocessing, data))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            async with deadline.during("the image was decoded"):
+                # Shielded: a caller who leaves must not leave half a frame in the pipe.
+                reply = await asyncio.shield(task)
+            if reply is not None:
+                return _pixels(*reply, preprocessing.image_size)
+        raise UnreadableImageError(
+            "This file crashes the image decoder, so it is not read. Save it anew and try again."
+        )
 
     async def close(self) -> None:
         """End the processes; images that are being decoded get an UnavailableError."""
@@ -72,8 +78,8 @@ class Decoders:
 
     async def _exchange(
         self, process: asyncio.subprocess.Process, preprocessing: Preprocessing, data: bytes
-    ) -> tuple[int, bytes]:
-        """One question and its answer; the process is idle again afterwards, or replaced."""
+    ) -> tuple[int, bytes] | None:
+        """One question and its answer, None when the process died of it; a process is idle again afterwards."""
         assert process.stdin is not None and process.stdout is not None
         described = preprocessing.model_dump_json().encode()
         try:
@@ -83,27 +89,18 @@ class Decoders:
                 kind, size = ANSWER.unpack(await process.stdout.readexactly(ANSWER.size))
                 payload = await process.stdout.readexactly(size)
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
-            await self._replace(process)
-            raise self._death(error) from None
+            await self._replace(process, error)
+            if isinstance(error, TimeoutError):
+                raise UnreadableImageError(
+                    f"This image took longer than {self._seconds:g} s to decode, so it was given up."
+                ) from None
+            return None
         self._idle.put_nowait(process)
         return kind, payload
 
-    def _death(self, error: Exception) -> UnreadableImageError | UnavailableError:
-        if self._closed:
-            return UnavailableError("This service is stopping; ask again.", retry_after_s=2)
-        DECODER_DEATHS.inc()
-        logger.warning("a decoding process was replaced", extra={"cause": type(error).__name__})
-        if isinstance(error, TimeoutError):
-            return UnreadableImageError(
-                f"This image took longer than {self._seconds:g} s to decode, so it was given up."
-            )
-        return UnreadableImageError(
-            "This file crashes the image decoder, so it is not read. Save it anew and try again."
-        )
-
     async def _spawn(self) -> None:
         process = await asyncio.create_subprocess_exec(
-            *_COMMAND,
+            *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_PIPE_BYTES,
@@ -114,10 +111,13 @@ class Decoders:
         self._all.add(process)
         self._idle.put_nowait(process)
 
-    async def _replace(self, process: asyncio.subprocess.Process) -> None:
+    async def _replace(self, process: asyncio.subprocess.Process, cause: Exception) -> None:
         await self._end(process)
-        if not self._closed:
-            await self._spawn()
+        if self._closed:
+            raise UnavailableError("This service is stopping; ask again.", retry_after_s=2)
+        DECODER_DEATHS.inc()
+        logger.warning("a decoding process was replaced", extra={"cause": type(cause).__name__})
+        await self._spawn()
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         self._all.discard(process)
@@ -126,3 +126,9 @@ class Decoders:
         await process.wait()
         assert process.stdin is not None
         process.stdin.close()
+
+
+def _pixels(kind: int, payload: bytes, size: int) -> NDArray[np.uint8]:
+    if kind == REFUSED:
+        raise UnreadableImageError(payload.decode())
+    return np.frombuffer(payload, np.uint8).reshape(size, size, 3)

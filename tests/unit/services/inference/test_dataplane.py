@@ -150,7 +150,12 @@ async def test_a_cancelled_image_never_reaches_the_network(parts: Service, pictu
     pixels = to_pixels(picture(1), model.info.preprocessing)
     seen: list[int] = []
     run = model.batcher._run
-    model.batcher._run = lambda batch: (seen.append(len(batch)), run(batch))[1]
+
+    def counted(batch: Any) -> Any:
+        seen.append(len(batch))
+        return run(batch)
+
+    model.batcher._run = counted
     try:
         waiting = [asyncio.create_task(model.batcher.submit(pixels, Deadline.after(5))) for _ in range(4)]
         await asyncio.sleep(0)  # they are queued; the batcher has not had its turn yet

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from aimic.domain.prediction import PredictResponse
 from services.inference.app import Service
@@ -184,7 +185,7 @@ async def test_a_slow_upload_is_ended_by_the_deadline(http: httpx.AsyncClient) -
 
 
 async def test_with_a_key_only_who_sends_it_is_served(parts: Service, picture: Picture) -> None:
-    settings = parts.settings.model_copy(update={"api_key": Settings(api_key="secret").api_key})
+    settings = parts.settings.model_copy(update={"api_key": SecretStr("secret")})
     async with client(parts, settings) as http:
         assert is_problem(await http.get("/inference/v1/models"), 401, "not_authenticated")
         assert is_problem(await http.post(CELLS, content=picture(1)), 401, "not_authenticated")
@@ -224,7 +225,7 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
     }
     try:
         with model.batcher.expecting(1):  # another image seems to be on its way, so this one waits for it
-            call = asyncio.create_task(app(scope, receive, send))
+            call = asyncio.ensure_future(app(scope, receive, send))
             await until(lambda: model.batcher._queue)
             hang_up.set()
             await asyncio.wait_for(call, 5)
@@ -244,3 +245,34 @@ async def test_openapi_describes_bodies_and_problems(http: httpx.AsyncClient) ->
     }
     assert {"413", "422", "429", "503", "504"} <= operation["responses"].keys()
     assert list(operation["responses"]["422"]["content"]) == ["application/problem+json"]
+
+
+async def test_every_route_asks_who_calls(parts: Service) -> None:
+    settings = parts.settings.model_copy(update={"api_key": SecretStr("secret")})
+    async with client(parts, settings) as http:
+        paths = (await http.get("/inference/v1/openapi.json")).json()["paths"]
+        asked = 0
+        for path, operations in paths.items():
+            for method in operations:
+                answer = await http.request(method, path.format(name="cells", version=1), content=b"x")
+                assert is_problem(answer, 401, "not_authenticated"), (method, path)
+                asked += 1
+    assert asked == 5
+
+
+async def test_bodies_beyond_what_all_may_hold_are_turned_away(parts: Service) -> None:
+    app = application(parts.settings, parts.plane)
+    transport = httpx.ASGITransport(app)
+
+    async def held() -> AsyncIterator[bytes]:
+        yield b"\xff" * 390_000
+        await asyncio.sleep(1)
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        headers = {"content-type": "image/png"}
+        slow = [asyncio.create_task(http.post(CELLS, content=held(), headers=headers)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        answer = await http.post(CELLS, content=b"\xff" * 90_000, headers=headers)
+        assert is_problem(answer, 429, "overloaded") and int(answer.headers["retry-after"]) >= 1
+        await asyncio.gather(*slow)
+        assert is_problem(await http.post(CELLS, content=b"\xff" * 90_000, headers=headers), 422, "unreadable_image")
