@@ -4,8 +4,6 @@ import re
 import struct
 import zlib
 
-from aimic.errors import UnreadableImageError
-
 JPEG_CUT = "The JPEG file is cut off: its picture data ends too early. Please copy it again from its source."
 # In entropy-coded data, FF is followed by 00 (a byte FF) or a restart marker; anything else ends the scan.
 _SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]", re.DOTALL)
@@ -92,13 +90,16 @@ def _exif_segment(orientation: int) -> bytes:
 
 
 def png(data: bytes, orientation: int = 1) -> bytes:
-    """A PNG (third edition) with its critical chunks and transparency only, the image data in one chunk."""
+    """A PNG (third edition) with its critical chunks and transparency only, the image data in one chunk.
+
+    OddFileError when the file is not made as the standard has it.
+    """
     chunks: dict[bytes, list[bytes]] = {kind: [] for kind in _PNG_KEPT}
     for kind, body in _png_chunks(data):
         if kind in chunks:
             chunks[kind].append(body)
         elif not kind[0] & 0x20:
-            raise UnreadableImageError("The PNG file has a part that is not known, without which it can't be read.")
+            raise OddFileError
     parts = [PNG_START, _chunk(b"IHDR", b"".join(chunks[b"IHDR"][:1]))]
     parts.extend(_chunk(kind, chunks[kind][0]) for kind in (b"PLTE", b"tRNS") if chunks[kind])
     if orientation != 1:
@@ -112,14 +113,14 @@ def png_has_words(data: bytes) -> bool:
 
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Chunks up to IEND; UnreadableImageError when one is cut off."""
+    """Chunks up to IEND; OddFileError when one is cut off."""
     chunks: list[tuple[bytes, bytes]] = []
     position = len(PNG_START)
     while True:
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         end = position + 12 + length
         if end > len(data):
-            raise UnreadableImageError("The PNG file is cut off. Please copy it again from its source.")
+            raise OddFileError
         if kind == b"IEND":
             return chunks
         chunks.append((kind, data[position + 8 : end - 4]))

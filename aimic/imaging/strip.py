@@ -39,7 +39,10 @@ def strip(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Stripped:
     media_type = sniff(data)
     check_bytes(len(data), limits)
     with translated(media_type):
-        rewritten = _rewritten(data, media_type, limits)
+        try:
+            rewritten = _rewritten(data, media_type, limits)
+        except containers.OddFileError:
+            rewritten = None
     if rewritten is None:
         return _as_png(data, media_type, limits)
     return Stripped(rewritten, media_type, media_type.extension)
@@ -58,10 +61,7 @@ def _jpeg(data: bytes, limits: Limits) -> bytes | None:
     image = open_image(data, MediaType.JPEG, limits)
     if needs_conversion(image.info.get("icc_profile"), image.mode):
         return None
-    try:
-        return containers.jpeg(data, orientation_of(image))
-    except containers.OddFileError:
-        return None
+    return containers.jpeg(data, orientation_of(image))
 
 
 def _png(data: bytes, limits: Limits) -> bytes | None:
