@@ -15,8 +15,10 @@ from aimic.nets.statefile import load_safetensors, read_bundle_states
 from aimic.nets.zoo import restore
 
 TOLERANCE = 1e-3
-"""Largest difference of a check logit, relative to the largest logit (at least 1). Another CPU or library
-rounds differently by about 1e-5; another network, class order or preprocessing differs by far more."""
+"""Largest difference of a check logit, relative to the largest of them. Another CPU or library rounds
+differently by about 1e-5; another network, class order or preprocessing differs by far more."""
+_SMALLEST = 1e-9
+"""Added to it, absolute, for logits that are all zero. An untrained network's can be as small as 1e-4."""
 
 
 class Runner:
@@ -80,7 +82,7 @@ def _check(runner: Runner, directory: Path) -> None:
     if expected.shape != found.shape or len(found) == 0:
         raise CorruptError("The model's check logits are not of its classes. It is not used.")
     difference = float(np.abs(found - expected).max())
-    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    allowed = TOLERANCE * float(np.abs(expected).max()) + _SMALLEST
     if not difference <= allowed:
         raise CorruptError(
             f"The model does not answer as it did when it was made (difference {difference:.2g}, allowed "

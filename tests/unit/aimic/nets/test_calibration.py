@@ -68,5 +68,5 @@ def test_misfit_is_refused() -> None:
 def test_probabilities_are_float64_and_survive_large_logits() -> None:
     found = probabilities(np.array([[1e4, 0, -1e4], [0, 0, 0]], dtype=np.float32), Temperature(value=2.0))
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found, [[1, 0, 0], [1 / 3] * 3], atol=1e-15)
+    np.testing.assert_allclose(found, np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]]), atol=1e-15)
     np.testing.assert_allclose(probabilities([0.0, np.log(3)]), [0.25, 0.75])

@@ -1,0 +1,165 @@
+"""The promise of aimic/ports/predictor.py, kept by every adapter."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from aimic.adapters.local_predictor import LocalPredictor
+from aimic.errors import AimicError, CorruptError, NotFoundError
+from aimic.nets.calibration import probabilities
+from aimic.nets.info import Member
+from aimic.nets.package import Training, check_inputs, package
+from aimic.nets.statefile import load_safetensors
+from aimic.nets.weights import Weights
+from aimic.nets.zoo import build
+from aimic.ports.predictor import Predictor
+
+SIZE = 48
+ADAPTERS: dict[str, Callable[[], Predictor]] = {"local": lambda: LocalPredictor(threads=1)}
+
+
+@pytest.fixture(params=sorted(ADAPTERS))
+def predictor(request: pytest.FixtureRequest) -> Iterator[Predictor]:
+    before = torch.get_num_threads()
+    made = ADAPTERS[request.param]()
+    yield made
+    made.close()
+    torch.set_num_threads(before)
+
+
+def _bundle(directory: Path, seed: int) -> tuple[Path, str]:
+    """A network with answers that differ from picture to picture."""
+    classes = ("basophil", "eosinophil", "lymphocyte", "monocyte")
+    net = build("mobilenet_v2", len(classes), SIZE, Weights.none(), seed=seed)
+    with torch.no_grad():
+        net.head.weight.mul_(300)
+    training = Training(
+        classes=classes,
+        manifest_hash="00" * 32,
+        membership=(Member(sha256="11" * 32, phash="00" * 8, fold=0),),
+        split={},
+        settings={},
+        metrics={},
+        class_mix=(1, 2, 3, 4),
+    )
+    return directory, package(directory, net, training)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return _bundle(tmp_path_factory.mktemp("bundles") / "one", 1)
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return _bundle(tmp_path_factory.mktemp("bundles") / "two", 2)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> NDArray[np.uint8]:
+    return check_inputs(SIZE)
+
+
+def test_loads_and_says_what_it_is(predictor: Predictor, bundle: tuple[Path, str]) -> None:
+    directory, digest = bundle
+    model = predictor.load(directory)
+    assert model.bundle_hash == digest and model.image_size == SIZE
+    assert model.classes == ("basophil", "eosinophil", "lymphocyte", "monocyte")
+    assert model.executor.startswith("torch")
+    assert predictor.loaded() == (model,)
+    assert predictor.load(directory) == model
+    assert predictor.loaded() == (model,)
+
+
+def test_answers_as_when_it_was_made(predictor: Predictor, bundle: tuple[Path, str], pixels: NDArray[np.uint8]) -> None:
+    predictor.load(bundle[0])
+    logits = predictor.predict(bundle[1], pixels)
+    expected = load_safetensors(bundle[0] / "check.safetensors")["logits"].numpy()
+    assert logits.dtype == np.float32 and logits.shape == (32, 4)
+    np.testing.assert_allclose(probabilities(logits), probabilities(expected), atol=1e-5)
+    assert len(set(logits.argmax(axis=1).tolist())) > 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 17, 31])
+def test_an_answer_does_not_depend_on_the_batch(
+    predictor: Predictor, bundle: tuple[Path, str], pixels: NDArray[np.uint8], size: int
+) -> None:
+    predictor.load(bundle[0])
+    whole = probabilities(predictor.predict(bundle[1], pixels))
+    parts = [predictor.predict(bundle[1], pixels[at : at + size]) for at in range(0, 32, size)]
+    assert np.abs(probabilities(np.concatenate(parts)) - whole).max() < 1e-5
+    many = predictor.predict(bundle[1], np.concatenate([pixels[::-1], pixels]))
+    assert np.abs(probabilities(many[32:]) - whole).max() < 1e-5
+    assert np.abs(probabilities(many[:32][::-1]) - whole).max() < 1e-5
+
+
+def test_models_are_kept_apart(
+    predictor: Predictor, bundle: tuple[Path, str], second: tuple[Path, str], pixels: NDArray[np.uint8]
+) -> None:
+    predictor.load(bundle[0])
+    predictor.load(second[0])
+    assert {model.bundle_hash for model in predictor.loaded()} == {bundle[1], second[1]}
+    before = predictor.predict(bundle[1], pixels[:2])
+    assert not np.allclose(before, predictor.predict(second[1], pixels[:2]))
+    predictor.unload(second[1])
+    predictor.unload(second[1])
+    assert [model.bundle_hash for model in predictor.loaded()] == [bundle[1]]
+    with pytest.raises(NotFoundError):
+        predictor.predict(second[1], pixels[:2])
+    assert (predictor.predict(bundle[1], pixels[:2]) == before).all()
+
+
+def test_many_callers_at_once(
+    predictor: Predictor, bundle: tuple[Path, str], second: tuple[Path, str], pixels: NDArray[np.uint8]
+) -> None:
+    """Answers go to who asked, also while another model comes and goes."""
+    predictor.load(bundle[0])
+    expected = probabilities(predictor.predict(bundle[1], pixels))
+
+    def ask(number: int) -> float:
+        at = number % 30
+        found = probabilities(predictor.predict(bundle[1], pixels[at : at + 2]))
+        return float(np.abs(found - expected[at : at + 2]).max())
+
+    def come_and_go(_: int) -> None:
+        predictor.load(second[0])
+        predictor.unload(second[1])
+
+    with ThreadPoolExecutor(6) as pool:
+        going = pool.map(come_and_go, range(3))
+        assert max(pool.map(ask, range(60))) < 1e-5
+        assert list(going) == [None] * 3
+
+
+def test_close_forgets_everything(predictor: Predictor, bundle: tuple[Path, str], pixels: NDArray[np.uint8]) -> None:
+    predictor.load(bundle[0])
+    predictor.close()
+    assert predictor.loaded() == ()
+
+
+def test_wrong_pixels_are_an_error_of_ours(predictor: Predictor, bundle: tuple[Path, str]) -> None:
+    predictor.load(bundle[0])
+    with pytest.raises(AimicError):
+        predictor.predict(bundle[1], check_inputs(SIZE + 1))
+
+
+@pytest.mark.parametrize("member", ["weights/0.safetensors", "bundle.json", "check.safetensors"])
+def test_a_changed_byte_is_refused(predictor: Predictor, bundle: tuple[Path, str], tmp_path: Path, member: str) -> None:
+    copy = Path(shutil.copytree(bundle[0], tmp_path / "copy"))
+    data = bytearray((copy / member).read_bytes())
+    data[-20] ^= 1
+    (copy / member).write_bytes(data)
+    with pytest.raises(CorruptError):
+        predictor.load(copy)
+    assert predictor.loaded() == ()
+
+
+def test_no_bundle_there(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        predictor.load(tmp_path)

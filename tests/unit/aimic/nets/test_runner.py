@@ -1,0 +1,105 @@
+"""Loading refuses a model that isn't what it says, even one that was sealed properly."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from aimic.errors import CorruptError, InvalidInputError
+from aimic.nets.bundle import BundleInfo, verify, write
+from aimic.nets.info import Head
+from aimic.nets.package import check_inputs
+from aimic.nets.runner import Runner, load
+from aimic.nets.statefile import load_safetensors
+
+
+def _load(directory: Path) -> Runner:
+    return load(directory, torch.device("cpu"), Lock())
+
+
+def _arrays(directory: Path, member: str) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy() for name, tensor in load_safetensors(directory / member).items()}
+
+
+@pytest.fixture
+def rewritten(bundle_dir: Path, tmp_path: Path) -> Callable[..., Path]:
+    """The same bundle with something changed, sealed anew: only its check can tell."""
+
+    def make(
+        info: BundleInfo | None = None, logits: NDArray[np.float32] | None = None, **weights: NDArray[Any]
+    ) -> Path:
+        check = _arrays(bundle_dir, "check.safetensors")
+        state = {**_arrays(bundle_dir, "weights/0.safetensors"), **weights}
+        target = tmp_path / "rewritten"
+        shutil.rmtree(target, ignore_errors=True)
+        write(
+            target,
+            info or verify(bundle_dir),
+            [state],
+            check["inputs"],
+            logits if logits is not None else check["logits"],
+        )
+        return target
+
+    return make
+
+
+def test_loads_what_was_rewritten_unchanged(rewritten: Callable[..., Path]) -> None:
+    assert _load(rewritten()).info.network == "shufflenet_v2_x1_0"
+
+
+def test_other_weights_fail_the_check(bundle_dir: Path, rewritten: Callable[..., Path]) -> None:
+    head = _arrays(bundle_dir, "weights/0.safetensors")["fc.weight"]
+    with pytest.raises(CorruptError, match="does not answer as it did"):
+        _load(rewritten(**{"fc.weight": head[::-1].copy()}))
+    with pytest.raises(CorruptError, match="does not answer"):
+        _load(rewritten(**{"fc.bias": np.full(3, np.nan, np.float32)}))
+
+
+def test_other_preprocessing_fails_the_check(bundle_dir: Path, rewritten: Callable[..., Path]) -> None:
+    info = verify(bundle_dir)
+    other = info.preprocessing.model_copy(update={"mean": (0.9, 0.1, 0.5)})
+    with pytest.raises(CorruptError, match="does not answer"):
+        _load(rewritten(info.model_copy(update={"preprocessing": other})))
+
+
+@pytest.mark.parametrize(("by", "good"), [(5e-4, True), (2e-3, False)])
+def test_rounding_passes_and_more_does_not(
+    bundle_dir: Path, rewritten: Callable[..., Path], by: float, good: bool
+) -> None:
+    logits = _arrays(bundle_dir, "check.safetensors")["logits"]
+    logits[5, 1] += np.float32(by) * np.abs(logits).max()
+    if good:
+        _load(rewritten(logits=logits))
+    else:
+        with pytest.raises(CorruptError, match="does not answer"):
+            _load(rewritten(logits=logits))
+
+
+def test_weights_of_another_shape(bundle_dir: Path, rewritten: Callable[..., Path]) -> None:
+    info = verify(bundle_dir).model_copy(update={"head": Head(layer="fc", features=7)})
+    with pytest.raises(CorruptError, match="weights don't fit"):
+        _load(rewritten(info))
+    with pytest.raises(CorruptError, match="weights don't fit"):
+        _load(rewritten(**{"fc.bias": np.zeros(9, np.float32)}))
+
+
+def test_unknown_network(bundle_dir: Path, rewritten: Callable[..., Path]) -> None:
+    with pytest.raises(CorruptError, match="weights don't fit"):
+        _load(rewritten(verify(bundle_dir).model_copy(update={"network": "alexnet"})))
+
+
+def test_wrong_pixels_are_refused(bundle_dir: Path) -> None:
+    runner = _load(bundle_dir)
+    floats: NDArray[Any] = check_inputs(32).astype(np.float32)
+    for wrong in (check_inputs(33), check_inputs(32)[0], floats):
+        with pytest.raises(InvalidInputError, match="32 × 32"):
+            runner.logits(wrong)
+    assert runner.logits(check_inputs(32)[:0]).shape == (0, 3)
+    assert runner.logits(np.concatenate([check_inputs(32)] * 3)).shape == (96, 3)
