@@ -1,6 +1,7 @@
 """Starts ingest: `python -m services.ingest`."""
 
 import logging
+import signal
 from types import FrameType
 
 import uvicorn
@@ -35,8 +36,15 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's arguments
+    raise SystemExit(0)
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
+    # uvicorn raises the signal once more after its own shutdown; ours then ends us with everything closed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     settings = Settings()
     setup_logging("ingest", settings.log_level)
     refuse_open_bind(settings)

@@ -75,7 +75,6 @@ def _plan(data: VersionData, info: BundleInfo, indices: tuple[int, ...]) -> plan
     split = Split(request=SplitRequest(kind="holdout"), seed=0, k=1, folds=folds, inner=((),), classes=classes)
     settings = TrainSettings(
         networks=(info.network,),
-        image_size=info.preprocessing.image_size,
         batch_size=BATCH,
         threads=available_cpus(),
     )
