@@ -203,13 +203,10 @@ def sample_key(site: str, sha256: str, generation: int) -> str:
 def object_keys(session: Session, site: str, samples: list[str]) -> tuple[str, ...]:
     """Where the bytes of these samples (by name) lie."""
     # Hardly any object was ever deleted and came back, so only those that did are asked for.
-    later = dict(
-        session.execute(
-            select(ObjectRow.sha256, ObjectRow.generation).where(ObjectRow.site == site, ObjectRow.generation > 0)
-        )
-        .tuples()
-        .all()
+    rows = session.execute(
+        select(ObjectRow.sha256, ObjectRow.generation).where(ObjectRow.site == site, ObjectRow.generation > 0)
     )
+    later = dict(rows.all())
     return tuple(sample_key(site, sha256, later.get(sha256, 0)) for sha256 in samples)
 
 

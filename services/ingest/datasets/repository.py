@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Select, exists, func, select, tuple_
+from sqlalchemy import Select, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from services.ingest.datasets.tables import DatasetRow, ItemRow, NameRow, SampleRow, ThumbRow, VersionRow
@@ -58,7 +58,7 @@ def thumbs_of(session: Session, site: str, shas: Sequence[str]) -> Iterable[byte
         rows = session.execute(
             select(ThumbRow.sha256, ThumbRow.pixels).where(ThumbRow.site == site, ThumbRow.sha256.in_(part))
         )
-        found = dict(rows.tuples().all())
+        found = dict(rows.all())
         yield from (found[sha256] for sha256 in part)
 
 
@@ -68,7 +68,7 @@ def phashes_of(session: Session, site: str, shas: Sequence[str]) -> Iterable[str
         rows = session.execute(
             select(SampleRow.sha256, SampleRow.phash).where(SampleRow.site == site, SampleRow.sha256.in_(part))
         )
-        found = dict(rows.tuples().all())
+        found = dict(rows.all())
         yield from (found[sha256] for sha256 in part)
 
 
@@ -92,7 +92,7 @@ def names_of(session: Session, site: str, keys: Sequence[str]) -> dict[str, str]
     found: dict[str, str] = {}
     for part in parts_of(keys):
         rows = session.execute(select(NameRow.key, NameRow.name).where(NameRow.site == site, NameRow.key.in_(part)))
-        found.update(rows.tuples().all())
+        found.update(dict(rows.all()))
     return found
 
 
@@ -125,7 +125,8 @@ def _refused(site: str, dataset_id: str, version: int) -> Select[str, int, str, 
         .where(
             later.site == site,
             later.name_key == RefusalRow.name_key,
-            later.received == RefusalRow.received,
+            # A file refused by its name alone was never read, so that its name has to do.
+            or_(later.received == RefusalRow.received, later.received == "", RefusalRow.received == ""),
             later_import.site == site,
             later_import.id == later.import_id,
             later_import.dataset_id == dataset_id,
@@ -138,7 +139,7 @@ def _refused(site: str, dataset_id: str, version: int) -> Select[str, int, str, 
     came_in = exists().where(
         ItemRow.site == site,
         ItemRow.dataset_id == dataset_id,
-        ItemRow.received == RefusalRow.received,
+        or_(ItemRow.received == RefusalRow.received, RefusalRow.received == ""),
         ItemRow.name_key == RefusalRow.name_key,
     )
     return (

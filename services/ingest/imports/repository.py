@@ -23,6 +23,11 @@ def find(session: Session, site: str, import_id: str, *, lock: bool = False) -> 
     return session.get(ImportRow, (site, import_id), with_for_update=lock)
 
 
+def any_claimable(session: Session, now: datetime) -> bool:
+    """Whether asking for work is worth a lock."""
+    return session.scalars(select(ImportRow.id).where(claimable(ImportRow, now)).limit(1)).first() is not None
+
+
 def next_claimable(session: Session, now: datetime) -> ImportRow | None:
     """The oldest import to be worked on. One data set is imported into by one import at a time."""
     running = (
@@ -59,7 +64,7 @@ def known_by_received(session: Session, site: str, received: Sequence[str]) -> d
             .join(ObjectRow, (ObjectRow.site == ItemRow.site) & (ObjectRow.sha256 == ItemRow.sha256))
             .where(ItemRow.site == site, ItemRow.received.in_(part), ObjectRow.dying_at.is_(None))
         )
-        found.update(rows.tuples().all())
+        found.update(dict(rows.all()))
     return found
 
 
@@ -110,7 +115,7 @@ def present_items(
                 tuple_(ItemRow.received, ItemRow.name_key).in_(part),
             )
         )
-        found.update(rows.tuples().all())
+        found.update((one, name_key) for one, name_key in rows)
     return found
 
 

@@ -71,6 +71,9 @@ class ImportWorker:
         return True
 
     def _claim(self) -> ImportRow | None:
+        with self._parts.database.read("*") as session:
+            if not repository.any_claimable(session, self._parts.database.now(session)):
+                return None
         with self._parts.database.system() as session:
             now = self._parts.database.now(session)
             row = repository.next_claimable(session, now)
@@ -211,7 +214,6 @@ class Batches:
                 self._write()
 
     def _write(self) -> None:
-        self._held.check()
         if not self._batch:
             return
         parts, site = self._held.parts, self._held.site
@@ -224,6 +226,7 @@ class Batches:
         for candidate in self._batch:
             self._candidates.forget(candidate)
         self._batch, self._written = [], time.monotonic()
+        self._held.check()
 
     def _eta(self, row: ImportRow) -> float | None:
         if row.total is None:
