@@ -40,11 +40,14 @@ class _Case:
         """The given samples by unit, units in order of first appearance."""
         found: dict[int, list[int]] = {}
         for sample in sorted(samples):
-            found.setdefault(int(self.units[sample]), []).append(sample)
+            found.setdefault(self.units[sample], []).append(sample)
         return found
 
     def counts(self, members: dict[int, list[int]]) -> list[Counts]:
-        return [Counter(self.labels[sample] for sample in samples) for samples in members.values()]
+        return [
+            Counter(self.labels[sample] for sample in samples) if len(samples) > 1 else {self.labels[samples[0]]: 1}
+            for samples in members.values()
+        ]
 
     def named(self, classes: Collection[int]) -> str:
         return ", ".join(self.names[label] for label in sorted(classes))
