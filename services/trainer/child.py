@@ -1,15 +1,18 @@
-"""The process that trains: `python -m services.trainer.child DIRECTORY`, started by the worker.
+"""The process that trains: `python -m services.trainer.child`, started by the worker.
 
-It reads `spec.json` in DIRECTORY and writes reports to standard output (services/trainer/reports.py).
-A line `stop` on standard input asks for a last checkpoint; its end means that the worker is gone, and so are we.
+Lines on standard input: `task DIRECTORY` begins the task that `spec.json` in DIRECTORY describes, `stop` asks
+for a last checkpoint; the end of standard input means that the worker is gone, and so are we. Reports go to
+standard output (services/trainer/reports.py). One task at a time; loading torch takes seconds, so a child that
+did one task well is given the next. Nothing of one task decides anything of the next: every random draw and
+every switch is set anew.
 """
 
 import gc
 import os
-import sys
+import queue
 import threading
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from aimic.telemetry import setup_logging
 from services.trainer.context import Context, StoppedError
@@ -17,27 +20,61 @@ from services.trainer.reports import Reporter
 from services.trainer.spec import ChildSpec
 
 
-def main(directory: Path) -> int:
-    """Do the task in `directory`; 0 when everything that there is to say has been said."""
+class Orders:
+    """What the worker says, read on a thread of its own while the main one trains."""
+
+    def __init__(self) -> None:
+        self._tasks: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def next_task(self) -> Path:
+        """The directory of the next task."""
+        return self._tasks.get()
+
+    def _listen(self) -> None:
+        # os.read, not sys.stdin: a thread that waits inside a buffered reader breaks the interpreter's end.
+        said = b""
+        while more := os.read(0, 4096):
+            *lines, said = (said + more).split(b"\n")
+            for line in lines:
+                self._obey(line.decode())
+        # A worker that was killed closes our standard input by dying. Its lease will be given to another.
+        os._exit(3)
+
+    def _obey(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "stop":
+            self.stop.set()
+        elif word == "task":
+            self._tasks.put(Path(rest))
+
+
+def main() -> NoReturn:
+    """Do tasks until the worker is gone."""
     setup_logging("trainer-child")
     report = Reporter(_own_stdout())
-    context = Context(ChildSpec.read(directory), directory, report)
-    threading.Thread(target=_watch, args=(context.stop,), daemon=True).start()
+    orders = Orders()
+    while True:
+        do_task(orders.next_task(), report, orders.stop)
+        gc.collect()
+
+
+def do_task(directory: Path, report: Reporter, stop: threading.Event) -> None:
+    """Do the task in `directory`; whatever happens is reported."""
     try:
-        # Imported here: torch takes seconds, in which a failure should already be told in plain words.
+        # Imported here: loading torch takes seconds and may fail, which should be told in plain words too.
         from services.trainer.tasks import run_task
 
-        outcome = run_task(context)
+        outcome = run_task(Context(ChildSpec.read(directory), directory, report, stop))
     except StoppedError:
         report.stopped()
     except BaseException as error:
         from services.trainer.failures import describe
 
-        gc.collect()
         report.failed(*describe(error))
     else:
         report.result(outcome.result, outcome.files)
-    return 0
 
 
 def _own_stdout() -> TextIO:
@@ -47,14 +84,5 @@ def _own_stdout() -> TextIO:
     return own
 
 
-def _watch(stop: threading.Event) -> None:
-    # os.read, not sys.stdin: a thread that waits inside a buffered reader breaks the interpreter's end.
-    while said := os.read(0, 4096):
-        if b"stop" in said:
-            stop.set()
-    # A worker that was killed closes our standard input by dying. Its lease will be given to another.
-    os._exit(3)
-
-
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    main()

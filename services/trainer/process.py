@@ -18,12 +18,19 @@ logger = logging.getLogger(__name__)
 LAST_LINES = 60
 
 
-class ChildProcess:
-    """`python -m services.trainer.child DIRECTORY`. Spawned, never forked: threads and GPUs don't survive a fork."""
+MOST_TASKS = 50
+"""Tasks after which a child is replaced, so that memory that leaks somewhere is given back."""
 
-    def __init__(self, directory: Path, threads: int) -> None:
+
+class ChildProcess:
+    """`python -m services.trainer.child`. Spawned, never forked: threads and GPUs don't survive a fork."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.tasks = 0
+        """How many tasks it was given."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.trainer.child", str(directory)],
+            [sys.executable, "-m", "services.trainer.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,14 +72,22 @@ class ChildProcess:
             return None
         return code
 
+    def begin(self, directory: Path) -> None:
+        """Give it the task in `directory`."""
+        self.tasks += 1
+        self._say(f"task {directory}")
+
     def ask_to_stop(self) -> None:
-        """Ask for a last checkpoint and an end."""
+        """Ask for a last checkpoint and an end of the task."""
+        self._say("stop")
+
+    def _say(self, line: str) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write("stop\n")
+            self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            logger.info("the child had ended before it was asked to")
+            logger.info("the child had ended before it could be told", extra={"line": line})
 
     def close(self) -> None:
         """End it, at once if it still runs, and free its pipes."""
@@ -103,3 +118,29 @@ class ChildProcess:
                 sys.stderr.write(line)
             elif line.strip():
                 logger.warning("the child said", extra={"line": line.rstrip()[:2000]})
+
+
+class Children:
+    """Keeps a child that did its task well for the next one."""
+
+    def __init__(self) -> None:
+        self._idle: ChildProcess | None = None
+
+    def get(self, threads: int) -> ChildProcess:
+        """A child with that many threads: the one at rest, or a new one."""
+        child, self._idle = self._idle, None
+        if child is not None:
+            if child.threads == threads and child.tasks < MOST_TASKS and child.ended() is None:
+                return child
+            child.close()
+        return ChildProcess(threads)
+
+    def keep(self, child: ChildProcess) -> None:
+        """It did its task well."""
+        self._idle = child
+
+    def close(self) -> None:
+        """End the one at rest and free its memory."""
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None

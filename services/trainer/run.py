@@ -12,7 +12,7 @@ from aimic.errors import AimicError, UnavailableError
 from services.trainer import metrics
 from services.trainer.api import ClaimedTask
 from services.trainer.failures import of_death
-from services.trainer.process import ChildProcess
+from services.trainer.process import ChildProcess, Children
 from services.trainer.reports import Report
 from services.trainer.scratch import Scratch
 from services.trainer.settings import Settings
@@ -42,7 +42,8 @@ class Ending(StrEnum):
 class TaskRun:
     """Runs one task. The lease is renewed from the same loop that hears the child, so that it ends with it."""
 
-    def __init__(self, settings: Settings, task: ClaimedTask, claim: Claim) -> None:
+    def __init__(self, settings: Settings, children: Children, task: ClaimedTask, claim: Claim) -> None:
+        self._children = children
         self._settings = settings
         self._task = task
         self._claim = claim
@@ -77,7 +78,8 @@ class TaskRun:
             checkpoint_s=self._settings.trainer_checkpoint_s,
         )
         spec.write(directory)
-        self._child = ChildProcess(directory, self._claim.settings.threads or 1)
+        self._child = self._children.get(self._claim.settings.threads or 1)
+        self._child.begin(directory)
 
     def _follow(self, stopping: threading.Event) -> Ending:
         assert self._child is not None
@@ -102,16 +104,18 @@ class TaskRun:
 
     def _conclude(self, stopping: threading.Event) -> Ending:
         last = self._last
+        self._tell(now=True)
         if last is None or last.event == "stopped":
             self._finish_uploads()
             return self._hand_back(Ending.RELEASED)
-        self._tell(now=True)
         if last.event == "failed":
             return self._fail(last)
         return self._finish(last, stopping)
 
     def _hear(self, report: Report) -> None:
         if report.event == "checkpoint":
+            # First what it covers: a run that goes on from it won't tell that again.
+            self._tell(now=True)
             self._uploads.checkpoint(report)
         elif report.event == "progress":
             assert report.kind is not None
@@ -203,6 +207,9 @@ class TaskRun:
 
     def _clean(self) -> None:
         if self._child is not None:
-            self._child.close()
+            if self._last is not None and self._last.event == "result":
+                self._children.keep(self._child)
+            else:
+                self._child.close()
         self._uploads.close()
         self._scratch.close()

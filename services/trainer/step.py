@@ -75,7 +75,7 @@ class Stepper:
                 f"The training went astray: the loss stopped being a number at step {number + 1}. "
                 "Nothing else is affected. Try a smaller learning rate (a tenth), or a larger batch."
             )
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
+        torch.autograd.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return value, hits

@@ -10,12 +10,15 @@ from aimic.events import TaskReady
 from aimic.ports.events import Events, Subscription
 from aimic.telemetry import new_request_id, request_id
 from services.trainer.api import Ingest
+from services.trainer.process import Children
 from services.trainer.run import Ending, TaskRun
 from services.trainer.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 GROUP = "aimic.trainers"
+KEEP_CHILD_S = 60.0
+"""Idle time after which the child, and the memory that torch takes, is given up."""
 LISTEN_S = 0.5
 """Longest wait for a wake-up before looking whether we should stop."""
 
@@ -30,8 +33,11 @@ class Worker:
         self._settings = settings
         self._ingest = ingest
         self._events = events
+        self._children = Children()
         self._subscription: Subscription | None = None
         self._stopping = threading.Event()
+        self._worked_at = time.monotonic()
+        """When the last task was left."""
         self._away = False
         """Whether ingest could not be reached the last time."""
 
@@ -72,15 +78,19 @@ class Worker:
         logger.info("task claimed", extra={**facts, "fence": claim.fence})
         started = time.monotonic()
         try:
-            ending = TaskRun(self._settings, self._ingest.task(claim), claim).run(self._stopping)
+            ending = TaskRun(self._settings, self._children, self._ingest.task(claim), claim).run(self._stopping)
         finally:
             logger.info("task left", extra={**facts, "seconds": round(time.monotonic() - started, 1)})
             request_id.reset(token)
+            self._worked_at = time.monotonic()
         return ending
 
     def _rest(self) -> None:
         """Until a wake-up, the next question's time, or the end."""
-        end = time.monotonic() + self._settings.poll_s
+        now = time.monotonic()
+        if now - self._worked_at > KEEP_CHILD_S:
+            self._children.close()
+        end = now + self._settings.poll_s
         while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
             if self._woken(min(left, LISTEN_S)):
                 return
@@ -99,5 +109,6 @@ class Worker:
             return False
 
     def _close(self) -> None:
+        self._children.close()
         if self._subscription is not None:
             self._subscription.close()
