@@ -45,6 +45,8 @@ class LocalSettings(Settings):
             "AIMIC_INFERENCE_URL": f"http://127.0.0.1:{self.inference_port}",
             # Logs come through a pipe; without this Python would hold them back.
             "PYTHONUNBUFFERED": "1",
+            # Threads that spin while they wait make torch a hundred times slower beside a busy neighbour.
+            "OMP_WAIT_POLICY": "PASSIVE",
         }
         if self.weights_dir is not None:
             environment["AIMIC_WEIGHTS_DIR"] = str(self.weights_dir.absolute())
