@@ -1,5 +1,9 @@
 """The wordmark, and the few looks that Streamlit has no option for."""
 
+from functools import cache
+
+from PIL import Image, ImageDraw
+
 LOGO = """
 <svg xmlns="http://www.w3.org/2000/svg" width="118" height="32" viewBox="0 0 118 32" role="img" aria-label="AIMIC">
   <circle cx="16" cy="16" r="14" fill="#D3E6E6" stroke="#0B6B6B" stroke-width="2"/>
@@ -9,6 +13,18 @@ LOGO = """
 </svg>
 """
 """A cell with its nucleus."""
+
+
+@cache
+def icon() -> Image.Image:
+    """The same cell for the browser's tab; Streamlit would fetch its own icons from the internet."""
+    image = Image.new("RGBA", (64, 64))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((3, 3, 61, 61), fill="#D3E6E6", outline="#0B6B6B", width=4)
+    for box in ((15, 18, 37, 40), (28, 18, 50, 42)):
+        draw.ellipse(box, fill="#0B6B6B")
+    return image
+
 
 STYLE = """
 <style>

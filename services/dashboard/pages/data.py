@@ -17,14 +17,14 @@ def show() -> None:
     st.title("Data")
     with plainly():
         server = client()
-        importing.running(server)
+        busy = importing.running(server)
         sets = [dataset for dataset in server.datasets.list() if dataset.latest is not None]
-        if not sets:
+        if not sets and not busy:
             st.markdown(
                 "Nothing here yet. Bring in images of cells to begin: "
                 "AIMIC checks them and tells you what it found before anything is trained."
             )
-        with st.expander("Add images", icon=":material/add_photo_alternate:", expanded=not sets):
+        with st.expander("Add images", icon=":material/add_photo_alternate:", expanded=not sets and not busy):
             importing.form(server, [dataset.name for dataset in sets])
         if sets:
             _dataset(server, sets)

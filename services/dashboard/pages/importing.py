@@ -129,11 +129,11 @@ def _start(server: Client, name: str, sources: list[Source], rule: LabelRule) ->
     st.rerun()
 
 
-def running(server: Client) -> None:
-    """The import named in the address: its progress, then its outcome until it is put away."""
+def running(server: Client) -> bool:
+    """The import named in the address: its progress, then its outcome until it is put away; whether there is one."""
     import_id = st.query_params.get("import")
     if import_id is None:
-        return
+        return False
     with plainly("import-state"), st.container(border=True):
         state = server.datasets.show_import(import_id)
         if state.status in {ImportStatus.DONE, ImportStatus.FAILED}:
@@ -142,6 +142,7 @@ def running(server: Client) -> None:
             st.markdown(f"**Importing {state.dataset}**")
             _follow(server, import_id)
             st.caption("You can close this page: the import goes on.")
+    return True
 
 
 @st.fragment(run_every=1)

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from services.dashboard.components.looks import LOGO, STYLE
+from services.dashboard.components.looks import LOGO, STYLE, icon
 from services.dashboard.pages import data, models, train
 
-st.set_page_config(page_title="AIMIC", page_icon=":material/biotech:", layout="wide")
+st.set_page_config(page_title="AIMIC", page_icon=icon(), layout="wide")
 st.logo(LOGO, size="large")
 st.html(STYLE)
 

@@ -47,7 +47,7 @@ def curves(rows: Sequence[Row], title: str, share: bool) -> Any:
                 "series:N", title=None, sort=None, legend=alt.Legend(columns=5), scale=alt.Scale(range=SERIES)
             ),
             strokeDash=alt.StrokeDash(
-                "part:N", title=None, scale=alt.Scale(domain=["checking", "learning"], range=[[1, 0], [5, 4]])
+                "part:N", legend=None, scale=alt.Scale(domain=["checking", "learning"], range=[[1, 0], [5, 4]])
             ),
             tooltip=[
                 alt.Tooltip("series:N", title="round"),
@@ -58,7 +58,7 @@ def curves(rows: Sequence[Row], title: str, share: bool) -> Any:
         )
         .properties(height=280)
     )
-    return _legible(chart.configure_legend(orient="bottom", symbolType="stroke", labelColor=INK, symbolStrokeColor=INK))
+    return _legible(chart.configure_legend(orient="bottom", symbolType="stroke", labelColor=INK))
 
 
 def confusion(cells: Sequence[Row]) -> Any:

@@ -1,0 +1,143 @@
+"""A biologist's first hour in a real browser: upload, train, classify."""
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from services.local.demo.cells import draw_set
+
+LONG = 240_000
+"""Milliseconds for a tiny training on a machine that does other things too."""
+
+Picture = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn cells, a folder per class."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_set(folder, patients=4, per_kind=4, side=48)
+    (folder / "truth.csv").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def archive(drawn: Path) -> bytes:
+    """Those cells as a zip, with a file in it that is no image."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as files:
+        for path in sorted(drawn.rglob("*.png")):
+            files.write(path, str(path.relative_to(drawn)))
+        files.writestr("round/=broken.png", b"\x89PNG\r\n\x1a\n but no more")
+    return out.getvalue()
+
+
+def _choose(page: Page, label: str, text: str) -> None:
+    """Type into a select box and take what is offered, by keyboard alone."""
+    box = page.get_by_role("combobox", name=label)
+    box.click()
+    box.fill(text)
+    page.get_by_role("option").filter(has_text=text).first.wait_for()
+    box.press("Enter")
+
+
+def _number(page: Page, label: str, value: int) -> None:
+    box = page.get_by_role("spinbutton", name=label)
+    box.fill(str(value))
+    box.press("Enter")
+
+
+def _uploader(page: Page, label: str) -> Locator:
+    return page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input[type=file]")
+
+
+def _button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=re.compile(name))
+
+
+@pytest.mark.timeout(600)
+def test_upload_train_classify(page: Page, picture: Picture, archive: bytes, drawn: Path) -> None:
+    """One person's way through all three pages; each step is reached from the one before."""
+    _import(page, picture, archive)
+    _train(page, picture)
+    _judge(page, picture)
+    _classify(page, picture, drawn)
+
+
+def _import(page: Page, picture: Picture, archive: bytes) -> None:
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Data", exact=True)).to_be_visible()
+    expect(page.get_by_text("Nothing here yet")).to_be_visible()
+    picture("1-empty")
+    page.get_by_text("A zip file or single images", exact=True).click()
+    zipped = {"name": "cells.zip", "mimeType": "application/zip", "buffer": archive}
+    _uploader(page, "Choose a zip file, or images").set_input_files(files=[zipped])
+    _choose(page, "Name of the data set", "drawn")
+    _button(page, "^.*Import$").click()
+    expect(page.get_by_text("drawn is ready.")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("64 new images stored and 1 refused.")).to_be_visible()
+    for kind in ("bean", "lobed", "ring", "round"):
+        expect(page.get_by_role("img", name=f"{kind}, example 1")).to_be_visible()
+    picture("2-data")
+
+
+def _train(page: Page, picture: Picture) -> None:
+    _button(page, "Train with these images").click()
+    expect(page.get_by_role("heading", name="Train", exact=True)).to_be_visible()
+    page.get_by_text("Nothing: learn from these images alone").click()
+    expect(page.get_by_text("Only the last layer learns")).to_have_count(0)
+    page.get_by_text("More: testing, epochs, model name").click()
+    _number(page, "Rounds", 2)
+    _number(page, "Epochs, at most", 2)
+    _number(page, "Image size, pixels", 64)
+    expect(page.get_by_text("2 times, each time setting aside another 50 %")).to_be_visible()
+    picture("3-train")
+    _button(page, "Start training").click()
+    expect(page.get_by_text("The training goes on", exact=False).or_(page.get_by_text("Done."))).to_be_visible()
+    page.get_by_text("Round 1").first.wait_for(timeout=LONG)
+    picture("4-training")
+    # A reload loses nothing: the training is in the address.
+    page.reload()
+    expect(page.get_by_text("The model is judged and ready.")).to_be_visible(timeout=LONG)
+    picture("5-trained")
+
+
+def _judge(page: Page, picture: Picture) -> None:
+    _button(page, "See drawn-mobilenet_v2, version 1").click()
+    expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+    expect(page.get_by_text("judged on 64 images")).to_be_visible()
+    expect(page.get_by_text("Which classes are mixed up")).to_be_visible()
+    expect(page.get_by_text("In use: this version answers")).to_be_visible()
+    picture("6-model")
+    with page.expect_download() as download:
+        _button(page, "Download the model").click()
+    assert download.value.suggested_filename == "drawn-mobilenet_v2-1.aimic"
+    assert download.value.path().stat().st_size > 1_000_000
+
+
+def _classify(page: Page, picture: Picture, drawn: Path) -> None:
+    page.get_by_role("tab", name="Classify images").click()
+    images = [str(next((drawn / kind).glob("*.png"))) for kind in ("bean", "ring")]
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
+    uploader = _uploader(page, "Choose images of cells")
+    uploader.set_input_files(images)
+    expect(page.get_by_text("2 images:")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile(r"\d+\.\d % sure"))).to_have_count(2)
+    uploader.set_input_files(files=[broken])
+    expect(page.get_by_text("Not classified")).to_be_visible()
+    picture("7-classified")
+    with page.expect_download() as download:
+        _button(page, "Download all answers").click()
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text("utf-8-sig"))))
+    assert [row["file"] for row in rows] == [*(Path(path).name for path in images), "broken.png"]
+    for row in rows[:2]:
+        shares = [float(value) for name, value in row.items() if name.startswith("p(")]
+        assert len(shares) == 4
+        assert sum(shares) == pytest.approx(1.0, abs=1e-4)
+    assert rows[2]["remark"]
