@@ -18,6 +18,9 @@ MAX_OBJECTS = 100
 BUNDLE_OBJECT = "bundle.aimic"
 """Name of the object in which a `package` task leaves the exported bundle file."""
 
+WEIGHTS_OBJECT = "weights.safetensors"
+"""Name of the object in which a task leaves weights for the job's later tasks; it goes when the job is over."""
+
 ObjectName = str
 """The short name of a result's file, such as `logits.npz`; [A-Za-z0-9._-], at most 100 characters."""
 

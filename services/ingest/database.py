@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeDecorator
 
 from aimic.errors import UnavailableError
+from services.ingest.drives import refuse_network_drive
 
 BUSY_S = 20
 """Seconds a writer waits for another before the caller gets a 503."""
@@ -146,6 +147,7 @@ def _engine(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        refuse_network_drive(Path(path).parent)
     engine = create_engine(
         url, connect_args={"check_same_thread": False, "timeout": BUSY_S}, pool_size=20, max_overflow=40
     )

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from aimic.domain.job import Status
+from aimic.domain.work import WEIGHTS_OBJECT
 from aimic.events import TaskReady
 from services.ingest.jobs.journal import tell_status
 from services.ingest.jobs.tables import JobRow
@@ -44,6 +45,7 @@ def done(session: Session, job: JobRow, task: TaskRow, now: datetime) -> None:
         wake(session, successor, now)
     if not repository.unfinished(session, job.site, job.id):
         tell_status(session, job, now, Status.DONE, "The job is done.")
+        _drop_weights(session, job, now)
 
 
 def failed(session: Session, job: JobRow, task: TaskRow, now: datetime, reason: str) -> None:
@@ -54,6 +56,7 @@ def failed(session: Session, job: JobRow, task: TaskRow, now: datetime, reason: 
     _cancel_rest(session, job, now, f"Not needed any more, since {task.key} failed.")
     job.error = f"{task.key} could not be done: {reason}"
     tell_status(session, job, now, Status.FAILED, job.error)
+    _drop_weights(session, job, now)
 
 
 def cancelled(session: Session, job: JobRow, now: datetime, by: str) -> None:
@@ -61,6 +64,7 @@ def cancelled(session: Session, job: JobRow, now: datetime, by: str) -> None:
     job.cancel = True
     _cancel_rest(session, job, now, f"Cancelled by {by}.")
     tell_status(session, job, now, Status.CANCELLED, f"Cancelled by {by}. What was done is kept.")
+    _drop_weights(session, job, now)
 
 
 def _cancel_rest(session: Session, job: JobRow, now: datetime, message: str) -> None:
@@ -75,3 +79,10 @@ def drop_checkpoint(session: Session, task: TaskRow, now: datetime) -> None:
     keys = set(task.checkpoint.values()) - set(task.objects.values())
     repository.let_die(session, task.site, keys, now)
     task.checkpoint = {}
+
+
+def _drop_weights(session: Session, job: JobRow, now: datetime) -> None:
+    """Weights that were left for later tasks are in the bundle, or of no use; logits and results are kept."""
+    for task in repository.of_job(session, job.site, job.id):
+        if key := task.objects.get(WEIGHTS_OBJECT):
+            repository.let_die(session, task.site, {key}, now)

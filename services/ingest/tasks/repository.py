@@ -81,10 +81,15 @@ def predecessors(session: Session, task: TaskRow) -> list[TaskRow]:
     return list(session.scalars(query.order_by(TaskRow.ordinal)))
 
 
+def of_job(session: Session, site: str, job_id: str) -> list[TaskRow]:
+    """A job's tasks in the order of its plan."""
+    query = select(TaskRow).where(TaskRow.site == site, TaskRow.job_id == job_id)
+    return list(session.scalars(query.order_by(TaskRow.ordinal)))
+
+
 def unfinished(session: Session, site: str, job_id: str) -> list[TaskRow]:
     """Tasks of a job that are not over."""
-    query = select(TaskRow).where(TaskRow.site == site, TaskRow.job_id == job_id)
-    return [row for row in session.scalars(query.order_by(TaskRow.ordinal)) if not Status(row.status).over]
+    return [row for row in of_job(session, site, job_id) if not Status(row.status).over]
 
 
 def let_die(session: Session, site: str, keys: set[str], now: datetime, after_s: float = 0) -> None:
