@@ -13,7 +13,12 @@ from sqlalchemy.orm import Session
 
 from aimic.domain.dataset import Finding
 from aimic.domain.findings import Facts, findings
+from aimic.domain.folds import make_split
+from aimic.domain.split import SplitRequest
+from aimic.domain.units import units
+from aimic.errors import InvalidInputError
 from aimic.imaging.near import Clusters
+from aimic.imaging.shortcuts import shortcut_test
 from services.ingest.datasets.contents import Contents, Source
 from services.ingest.datasets.reading import SampleFacts
 from services.ingest.datasets.tables import NameRow
@@ -24,7 +29,7 @@ _CONTRADICTION = "exact_duplicates_across_classes"
 
 
 def describe(contents: Contents, copies: Clusters, files: Sequence[SampleFacts]) -> tuple[Finding, ...]:
-    """All findings of a version that do not depend on how it will be divided."""
+    """All findings of a version; those that depend on folds are of the default ones, and each job judges its own."""
     samples = contents.manifest.samples
     facts = Facts(
         classes=contents.manifest.classes,
@@ -38,7 +43,7 @@ def describe(contents: Contents, copies: Clusters, files: Sequence[SampleFacts])
         media_types=[file.media_type for file in files],
         names=[_marks(source) for source in contents.sources],
     )
-    return (*_contradictions(contents), *findings(facts), *_two_groups(contents))
+    return (*_contradictions(contents), *findings(facts), *_two_groups(contents), *_shortcuts(contents, copies, files))
 
 
 def _contradictions(contents: Contents) -> Iterable[Finding]:
@@ -61,6 +66,18 @@ def _contradictions(contents: Contents) -> Iterable[Finding]:
         other_labels={number: found[1:] for number, found in enumerate(labels) if len(found) > 1},
     )
     return [finding for finding in findings(facts) if finding.code == _CONTRADICTION]
+
+
+def _shortcuts(contents: Contents, copies: Clusters, files: Sequence[SampleFacts]) -> Iterable[Finding]:
+    """How far a classifier gets that sees no cell, on the folds that a job has by default."""
+    samples = contents.manifest.samples
+    labels, groups = [sample.label for sample in samples], [sample.group for sample in samples]
+    try:
+        split = make_split(labels, groups, copies.ids, len(contents.manifest.classes), SplitRequest(), 0)
+    except InvalidInputError:
+        return ()  # Too small for these folds: each job judges its own.
+    together = units(groups, copies.ids).tolist()
+    return shortcut_test(files, labels, together, split.folds).findings()
 
 
 def _two_groups(contents: Contents) -> Iterable[Finding]:

@@ -10,6 +10,8 @@ from services.ingest.datasets.reading import VersionData
 
 _BY_SPLIT = frozenset({"too_few_images", "one_class", "imbalance"})
 """What depends on the number of folds is judged anew for each job."""
+_SHORTCUT = "shortcut_"
+"""The version's are of the default folds; the job's own folds give its own."""
 
 
 def warnings_for(data: VersionData, split: Split) -> tuple[Finding, ...]:
@@ -18,7 +20,7 @@ def warnings_for(data: VersionData, split: Split) -> tuple[Finding, ...]:
     labels, groups = [sample.label for sample in samples], [sample.group for sample in samples]
     facts = Facts(classes=data.manifest.classes, labels=labels, groups=groups, clusters=data.clusters)
     about_classes = [found for found in findings(facts, units_needed(split.request)) if found.code in _BY_SPLIT]
-    others = [found for found in data.findings if found.code not in _BY_SPLIT]
+    others = [f for f in data.findings if f.code not in _BY_SPLIT and not f.code.startswith(_SHORTCUT)]
     together = units(groups, data.clusters).tolist()
     shortcuts = shortcut_test(data.facts, labels, together, split.folds, split.seed)
     return (*about_classes, *others, *shortcuts.findings())

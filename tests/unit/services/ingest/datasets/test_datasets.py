@@ -1,6 +1,7 @@
 """Data sets seen through their routes, and a version as training reads it."""
 
 import csv
+import hashlib
 import io
 import zipfile
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from PIL import Image
 
 from aimic.domain.dataset import Finding
 from aimic.errors import CorruptError, InvalidInputError, NotFoundError
-from services.ingest.datasets import reading
+from services.ingest.audit.tables import AuditRow
+from services.ingest.datasets import contents, reading
 from services.ingest.datasets.contents import ordered_classes
 from services.ingest.datasets.describing import with_names
 from services.ingest.datasets.reading import load_manifest, load_version, manifest_key
@@ -113,11 +115,8 @@ def test_the_stored_bytes_are_those_of_the_samples_name(cells: Any) -> None:
     answer = cells.client.get(f"/api/v1/datasets/cells/samples/{sample['sha256']}/image")
     assert len(answer.content) == sample["size"] == int(answer.headers["content-length"])
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert reading.hashlib.sha256(answer.content).hexdigest() == sample["sha256"]
-    entries = cells.parts.database
-    with entries.read("local") as session:
-        from services.ingest.audit.tables import AuditRow
-
+    assert hashlib.sha256(answer.content).hexdigest() == sample["sha256"]
+    with cells.parts.database.read("local") as session:
         assert [row.subject for row in session.query(AuditRow) if row.action == "image.read"] == [sample["sha256"]]
 
 
@@ -196,8 +195,6 @@ def test_a_patient_has_one_key_in_all_data_sets_and_it_is_not_the_name(cells: An
 
 
 def test_a_column_with_many_values_stays_guarded(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.ingest.datasets import contents
-
     monkeypatch.setattr(contents, "MAX_FOLD_VALUES", 2)
     table = "file,label,accession,half\n" + "".join(f"{n}.png,{'xy'[n % 2]},S-{n},{n % 2}\n" for n in range(4))
     lab.import_({f"{n}.png": draw(n) for n in range(4)}, labels_csv=table)
