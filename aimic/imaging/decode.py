@@ -74,9 +74,15 @@ def translated(media_type: MediaType) -> Iterator[None]:
         raise UnreadableImageError(_damage(media_type, error)) from error
 
 
+_RARE = ("unsupported", "not supported", "not implemented", "cannot handle", "requires the")
+_CUT = ("truncated", "too small", "unexpected end", "end of file", "eof", "cut off")
+
+
 def _damage(media_type: MediaType, error: Exception) -> str:
     name = media_type.name if media_type is not MediaType.WEBP else "WebP"
     words = str(error).lower()
-    if any(sign in words for sign in ("truncated", "too small", "unexpected end", "end of file", "eof", "cut off")):
+    if any(sign in words for sign in _RARE):
+        return f"The {name} file is of a rare kind that is not read here. Please save it again as an 8-bit PNG or TIFF."
+    if any(sign in words for sign in _CUT):
         return f"The {name} file is cut off: its picture data ends too early. Please copy it again from its source."
     return f"The {name} file is damaged and can't be decoded. Please copy it again from its source."

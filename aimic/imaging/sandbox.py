@@ -4,23 +4,17 @@ The parent never decodes. Children are started by `python -m`, not forked, with 
 memory and processor time; they get bytes and give back plain frames (no pickle).
 """
 
-import contextlib
 import logging
-import os
 import queue
-import select
-import subprocess
-import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Self, TypeVar
 
 from aimic.errors import UnavailableError, UnreadableImageError
+from aimic.imaging.children import Child, DiedError, TooSlowError
 from aimic.imaging.examine import Examined
-from aimic.imaging.frames import HEADER, MAX_FRAME, READY, unpacked
+from aimic.imaging.frames import unpacked
 from aimic.imaging.limits import DEFAULT_LIMITS, MIB, Limits, check_bytes, seconds_allowed
 
 __all__ = ["Examined", "Sandbox"]
@@ -29,18 +23,8 @@ logger = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
-_START_SECONDS = 60.0
-_IMAGES_PER_CHILD = 5_000
 _TOO_SLOW = "Reading the picture took more than {seconds:.3g} s, so it was stopped. The file may be damaged."
 _CRASHED = "Reading the picture made the image library crash, so it was left out. The file is probably damaged."
-
-
-class _DiedError(Exception):
-    """The child is gone."""
-
-
-class _TimeoutError(Exception):
-    """The child is still at it."""
 
 
 class Sandbox:
@@ -63,8 +47,8 @@ class Sandbox:
         self.seconds = seconds
         self.memory = memory
         self._closed = False
-        self._children: queue.SimpleQueue[_Child] = queue.SimpleQueue()
-        self._all = [_Child(self) for _ in range(processes)]
+        self._children: queue.SimpleQueue[Child] = queue.SimpleQueue()
+        self._all = [Child(limits, seconds, memory) for _ in range(processes)]
         for child in self._all:
             self._children.put(child)
 
@@ -90,9 +74,12 @@ class Sandbox:
         try:
             return self._examined(child, data)
         finally:
+            if self._closed:
+                # It may have been started anew in the moment of closing.
+                child.stop()
             self._children.put(child)
 
-    def _examined(self, child: "_Child", data: bytes) -> Examined:
+    def _examined(self, child: Child, data: bytes) -> Examined:
         for _ in range(2):
             if self._closed:
                 raise UnavailableError("Reading images was stopped; this one was not read.")
@@ -100,10 +87,9 @@ class Sandbox:
                 return unpacked(child.ask(data, seconds_allowed(self.seconds, len(data))), data)
             except UnreadableImageError:
                 raise
-            except _TimeoutError:
-                child.stop()
+            except TooSlowError:
                 raise UnreadableImageError(_TOO_SLOW.format(seconds=seconds_allowed(self.seconds, len(data)))) from None
-            except (_DiedError, ValueError, KeyError, TypeError):
+            except (DiedError, ValueError, KeyError, TypeError):
                 logger.warning("a sandbox child died while it read an image; a new one is started")
                 child.stop()
         raise UnreadableImageError(_CRASHED)
@@ -155,105 +141,3 @@ class _Until(Generic[K]):
         """Raise what ended the items, if anything did."""
         if self._failure is not None:
             raise self._failure
-
-
-class _Child:
-    """One process, started when it is first needed."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        limits = sandbox.limits
-        sizes = (limits.max_bytes, limits.max_pixels, limits.max_side, sandbox.memory, int(sandbox.seconds) + 1)
-        self._command = [sys.executable, "-m", "aimic.imaging.sandbox_child", *map(str, sizes)]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._done = 0
-
-    def ask(self, data: bytes, seconds: float) -> bytes:
-        """Send one file and wait for the answer's frame."""
-        if self._done >= _IMAGES_PER_CHILD:
-            # What a codec leaks must not add up until good images are refused.
-            self.stop()
-        process = self._process or self._start()
-        self._done += 1
-        deadline = time.monotonic() + seconds
-        # A child that hangs while it is fed would block the write, so that the write has a thread of its own.
-        feeder = threading.Thread(target=_feed, args=(process, data), daemon=True)
-        feeder.start()
-        frame = _read_frame(process, deadline)
-        feeder.join(1.0)
-        return frame
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-        )
-        self._process, self._done = process, 0
-        try:
-            if _read_frame(process, time.monotonic() + _START_SECONDS) == READY:
-                return process
-        except (_DiedError, _TimeoutError):
-            pass
-        self.stop()
-        raise UnavailableError(
-            "The process that reads images can't be started; no image was read. Try again, then look at `aimic doctor`."
-        )
-
-    def stop(self) -> None:
-        """Kill the process, if there is one."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-def _environment() -> dict[str, str]:
-    """No secrets in a process that reads hostile files; the same modules as here, and one thread each."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-
-
-def _feed(process: "subprocess.Popen[bytes]", data: bytes) -> None:
-    assert process.stdin is not None
-    # A dead child shows itself when its answer is read.
-    with contextlib.suppress(OSError, ValueError):
-        process.stdin.write(HEADER.pack(len(data)))
-        process.stdin.write(data)
-        process.stdin.flush()
-
-
-def _read_frame(process: "subprocess.Popen[bytes]", deadline: float) -> bytes:
-    (length,) = HEADER.unpack(_read_exactly(process, HEADER.size, deadline))
-    if length > MAX_FRAME:
-        raise _DiedError
-    return _read_exactly(process, length, deadline)
-
-
-def _read_exactly(process: "subprocess.Popen[bytes]", size: int, deadline: float) -> bytes:
-    assert process.stdout is not None
-    parts, left = [], size
-    file = process.stdout.fileno()
-    # poll, since select knows no file numbers beyond 1023.
-    readable = select.poll()
-    readable.register(file, select.POLLIN)
-    while left:
-        if not readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise _TimeoutError
-        piece = os.read(file, min(left, MIB))
-        if not piece:
-            raise _DiedError
-        parts.append(piece)
-        left -= len(piece)
-    return b"".join(parts)

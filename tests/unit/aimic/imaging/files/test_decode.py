@@ -82,6 +82,13 @@ def test_a_cut_file_says_so(pictures: dict[str, Any]) -> None:
             decode(data[: len(data) * 2 // 3])
 
 
+def test_rare_kinds_are_told_from_damage(pictures: dict[str, Any]) -> None:
+    data = bytearray(pictures["jpeg rgb"].data)
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(UnreadableImageError, match="rare kind"):
+        decode(bytes(data))
+
+
 def test_a_tail_of_zeros_is_a_cut(pictures: dict[str, Any]) -> None:
     """What a broken memory card leaves: the right length, and nothing in the second half."""
     for name in ("jpeg rgb", "jpeg progressive 4:2:2", "png rgb", "tiff 16-bit rgb lzw", "webp lossy", "gif"):

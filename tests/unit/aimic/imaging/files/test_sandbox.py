@@ -145,6 +145,43 @@ def test_a_closed_sandbox_starts_nothing(pictures: dict[str, Any]) -> None:
         pool.examine(pictures["jpeg rgb"].data)
 
 
+def test_closing_ends_what_is_under_way(pictures: dict[str, Any]) -> None:
+    pool, said = Sandbox(1), []
+    pool.examine(pictures["jpeg rgb"].data)
+    (child,) = _children_of(pool)
+    os.kill(child, signal.SIGSTOP)
+
+    def ask() -> None:
+        try:
+            pool.examine(pictures["jpeg rgb"].data)
+        except UnavailableError as error:
+            said.append(error.message)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.2)
+    pool.close()
+    thread.join(10)
+    assert said
+    assert _children_of(pool) == []
+
+
+def test_an_answer_is_never_taken_for_another_files(monkeypatch: Any, pictures: dict[str, Any]) -> None:
+    from aimic.imaging import children
+
+    with Sandbox(1) as pool:
+        pool.examine(pictures["jpeg rgb"].data)
+        with monkeypatch.context() as broken:
+            broken.setattr(children, "_read_frame", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.examine(pictures["gif"].data)
+        assert pool.examine(pictures["webp lossy"].data) == examine(pictures["webp lossy"].data)
+
+
+def _interrupted(*_: object) -> bytes:
+    raise KeyboardInterrupt
+
+
 def test_an_abandoned_map_ends(pictures: dict[str, Any]) -> None:
     with Sandbox(1) as pool:
         stream = pool.map((index, pictures["jpeg rgb"].data) for index in range(100))
