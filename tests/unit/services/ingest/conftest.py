@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import httpx
 import numpy as np
 import pytest
 from fastapi import APIRouter
@@ -210,7 +209,7 @@ class Scene:
         assert answer.status_code in {200, 204}, answer.text
         return dict(answer.json()) if answer.status_code == 200 else None
 
-    def tell(self, claim: dict[str, Any], verb: str, **body: Any) -> httpx.Response:
+    def tell(self, claim: dict[str, Any], verb: str, **body: Any) -> Any:
         """A worker's call about its task."""
         return self.client.post(
             f"/api/v1/tasks/{claim['task']['id']}/{verb}",

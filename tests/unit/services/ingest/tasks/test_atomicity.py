@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from aimic.domain.site import PLATFORM_SITE, Permission, Principal
+from aimic.domain.job import JobRequest, TrainSettings
+from aimic.domain.site import OWNER, PLATFORM_SITE, Permission, Principal
+from aimic.domain.split import SplitRequest
 from aimic.domain.work import ClaimRequest
 from services.ingest.datasets.tables import DatasetRow
 from services.ingest.jobs import lifecycle, planning
@@ -83,15 +85,9 @@ def _worker(site: str) -> Principal:
 
 def _second_site(scene: Any) -> None:
     """A job of 6 folds at another site, as old as the newest at the first."""
-    with scene.parts.database.read("local") as session:
-        data = planning.load_version(session, scene.parts.blobs, "local", "cells")
-        settings = scene.job(scene.start(split={"k": 6})["id"])["settings"]
-    plan = planning.prepare(
-        scene.parts,
-        Principal(site="local", name="x", permissions=frozenset()),
-        planning.JobRequest.model_validate({"dataset": "cells", "settings": {**settings, "serve": "auto"}}),
-    )
-    assert plan.data.version == data.version
+    settings = TrainSettings(networks=("resnet34",), split=SplitRequest(k=6))
+    scene.start(split={"k": 6})
+    plan = planning.prepare(scene.parts, OWNER, JobRequest(dataset="cells", settings=settings))
     with scene.parts.database.begin("north") as session:
         now = scene.parts.database.now(session)
         session.add(DatasetRow(site="north", id="c", name="cells", classes=[], created_by="x", created_at=now))

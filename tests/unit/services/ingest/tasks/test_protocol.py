@@ -69,7 +69,7 @@ def test_an_expired_lease_is_given_away_with_the_checkpoint_and_the_stale_fence_
     assert new["task"]["id"] == old["task"]["id"] and new["fence"] == 2
     assert new["checkpoint"]["step"] == 4 and list(new["checkpoint"]["objects"]) == ["state"]
     before = scene.job(job["id"])
-    for verb, body in {
+    calls: dict[str, dict[str, Any]] = {
         "renew": {},
         "release": {},
         "progress": {"events": [{"kind": "batch", "data": {"batch": 1}}]},
@@ -77,7 +77,8 @@ def test_an_expired_lease_is_given_away_with_the_checkpoint_and_the_stale_fence_
         "checkpoint": {"step": 9, "objects": objects},
         "finish": {"result": {}},
         "fail": {"reason": "late"},
-    }.items():
+    }
+    for verb, body in calls.items():
         answer = scene.tell(old, verb, **body)
         assert (answer.status_code, answer.json()["code"]) == (409, "stale_fence"), verb
     assert scene.job(job["id"]) == before
