@@ -1,6 +1,7 @@
-"""Pixels to logits, the same for a bundle's check and for serving."""
+"""Pixels to logits, the same for a bundle's check, for judging and for serving."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -11,7 +12,13 @@ from aimic.nets.net import Net
 from aimic.nets.normalise import normalise
 
 MICRO_BATCH = 32
-"""Images at once: enough to use the machine, few enough for its memory at 1024 px."""
+"""Images at once, up to 320 px: enough to use the machine. Of larger images as many as have those pixels,
+so that the memory needed stays the same (VGG-16: 0.9 GB)."""
+
+
+def images_at_once(image_size: int) -> int:
+    """How many images of this size go through a network together."""
+    return max(1, min(MICRO_BATCH, MICRO_BATCH * 320**2 // image_size**2))
 
 
 @torch.inference_mode()
@@ -22,10 +29,12 @@ def logits_of(
 
     The networks are in evaluation mode on `device`.
     """
-    parts = [
-        _micro_batch(nets, torch.tensor(pixels[start : start + MICRO_BATCH]), device)
-        for start in range(0, len(pixels), MICRO_BATCH)
-    ]
+    step = images_at_once(nets[0].preprocessing.image_size)
+    with _full_float32(torch.device(device)):
+        parts = [
+            _micro_batch(nets, torch.tensor(pixels[start : start + step]), device)
+            for start in range(0, len(pixels), step)
+        ]
     if not parts:
         return np.empty((0, nets[0].classes), dtype=np.float32)
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
@@ -35,3 +44,19 @@ def _micro_batch(nets: Sequence[Net], pixels: Tensor, device: torch.device | str
     x = normalise(pixels.to(device), nets[0].preprocessing)
     total: Tensor = sum((net.module(x) for net in nets[1:]), nets[0].module(x))
     return (total / len(nets)).cpu()
+
+
+@contextmanager
+def _full_float32(device: torch.device) -> Iterator[None]:
+    """cuDNN rounds float32 convolutions to TF32's 10 bits by default: too coarse for an answer that is not to
+    depend on its batch.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

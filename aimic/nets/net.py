@@ -18,7 +18,7 @@ _MODE = re.compile(r"full|frozen|last:([1-9]\d*)")
 class Net:
     """A torchvision network whose last linear layer gives our classes.
 
-    `notes` says in words what differs from the book. Not thread-safe while training.
+    Not thread-safe while training.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Net:
         self.module = module
         self.preprocessing = preprocessing
         self.weights_card = weights_card
-        self.notes = notes
+        self._notes = notes
         self.mode = "full"
         self._blocks = blocks(network, module)
         self._frozen: tuple[str, ...] = ()
@@ -52,6 +52,13 @@ class Net:
     def classes(self) -> int:
         """How many classes the head gives."""
         return self.head.out_features
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What training does differently from the book, in words; it is all about auxiliary heads, which
+        frozen mode has none of.
+        """
+        return () if self.mode == "frozen" else self._notes
 
     @property
     def transform_input(self) -> bool:
@@ -139,11 +146,15 @@ class Net:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the tensors of `state()`; auxiliary heads stay. InvalidInputError when they don't fit."""
-        own = self.module.state_dict()
+        """Take over the tensors of `state()`; auxiliary heads stay.
+
+        InvalidInputError when they don't fit; nothing is taken over then.
+        """
         skipped = tuple(f"{auxiliary.name}." for auxiliary in self._auxiliaries)
-        extra = {name: tensor for name, tensor in own.items() if name.startswith(skipped)}
-        try:
-            self.module.load_state_dict({**extra, **state}, strict=True)
-        except RuntimeError as error:
-            raise InvalidInputError(f"These weights don't belong to {self.network}: {error}") from error
+        own = {name: tensor.shape for name, tensor in self.module.state_dict().items() if not name.startswith(skipped)}
+        given = {name: tensor.shape for name, tensor in state.items()}
+        wrong = sorted({*own.items()} ^ {*given.items()})
+        if wrong:
+            names = ", ".join(dict.fromkeys(name for name, _ in wrong[:3]))
+            raise InvalidInputError(f"These weights don't belong to {self.network}: look at {names}.")
+        self.module.load_state_dict(state, strict=False)

@@ -144,8 +144,15 @@ def test_state_leaves_auxiliary_heads_out_and_lets_them_be() -> None:
 
 
 def test_anothers_state_is_refused(small_net: Net) -> None:
-    with pytest.raises(InvalidInputError, match="shufflenet_v2_x1_0"):
-        small_net.load_state({"fc.weight": torch.zeros(3, 1024)})
+    before = small_net.state()
+    for wrong in (
+        {"fc.weight": torch.zeros(3, 1024)},
+        {**before, "fc.bias": torch.zeros(4)},
+        {**before, "more": torch.zeros(1)},
+    ):
+        with pytest.raises(InvalidInputError, match="shufflenet_v2_x1_0"):
+            small_net.load_state(wrong)
+    assert not _moved(before, small_net.state())
 
 
 def test_train_keeps_frozen_parts_in_evaluation() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from aimic.nets.bundle import verify
-from aimic.nets.forward import logits_of
+from aimic.nets.forward import images_at_once, logits_of
 from aimic.nets.net import Net
 from aimic.nets.package import Training, check_inputs, package
 from aimic.nets.statefile import load_safetensors
@@ -51,6 +51,16 @@ def test_packaging_leaves_the_network_as_it_was(training: Callable[[int], Traini
     assert net.module.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.module.state_dict().items())
     assert not [n for n in load_safetensors(tmp_path / "bundle" / "weights/0.safetensors") if "aux" in n]
+
+
+def test_large_images_go_through_in_smaller_numbers(small_net: Net) -> None:
+    assert [images_at_once(size) for size in (32, 224, 299, 320, 640, 1024, 4000)] == [32, 32, 32, 32, 8, 3, 1]
+    large = build("shufflenet_v2_x1_0", 3, 640, Weights.none())
+    large.train(False)
+    pixels = check_inputs(640)[:9]
+    found = logits_of([large], pixels)
+    assert found.shape == (9, 3)
+    np.testing.assert_allclose(found[8:], logits_of([large], pixels[8:]), rtol=1e-4)
 
 
 def test_nothing_asked_nothing_answered(small_net: Net) -> None:

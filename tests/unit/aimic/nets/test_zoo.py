@@ -69,6 +69,8 @@ def test_inception_below_299_trains_without_its_auxiliary_head() -> None:
     net = build("inception_v3", 3, 128, Weights.none())
     assert len(net.notes) == 1 and "128 px" in net.notes[0] and "299" in net.notes[0]
     assert net.forward_train(torch.zeros(2, 3, 128, 128))[1] == ()
+    net.set_mode("frozen")
+    assert not net.notes
 
 
 def test_inception_at_299_has_one_auxiliary_head() -> None:
