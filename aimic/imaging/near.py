@@ -100,6 +100,8 @@ def matches(queries: Sequence[Picture], references: Sequence[Picture]) -> tuple[
     ]
     known = {pair.first for pair in exact}
     others = [index for index in range(len(queries)) if index not in known]
+    if not others or not references:
+        return tuple(exact)
     images, seen = _thumbs([queries[index] for index in others]), _thumbs(references)
     proposals = between(_descriptors(images), _descriptors(seen), RADIUS)
     confirmed, _ = _confirm(images, seen, proposals, chained=False)
