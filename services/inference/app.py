@@ -61,7 +61,6 @@ async def service(
         await asyncio.to_thread(store.prepare)
         loader = Loader(catalogue, store, memory)
         stack.push_async_callback(loader.close)
-        plane = DataPlane(catalogue, loader, decoders, Admission(settings.inference_queue_images), _limits(settings))
         reconciler = Reconciler(
             registry,
             Snapshot(settings.home / "serving.json"),
@@ -70,6 +69,8 @@ async def service(
             settings.inference_poll_s,
             settings.inference_longest_poll_s,
         )
+        admission = Admission(settings.inference_queue_images)
+        plane = DataPlane(catalogue, loader, decoders, admission, _limits(settings), reconciler.look_again)
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings.events_url))
         yield Service(settings, plane, reconciler)
 

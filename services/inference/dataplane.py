@@ -6,7 +6,7 @@ The caller's deadline is honoured at each arrow, and a caller who leaves stops c
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from aimic.domain.prediction import Answer, ImageError, ImageResult, PredictResponse
 from aimic.domain.site import Principal
-from aimic.errors import AimicError, InvalidInputError, TooLargeError, UnreadableImageError
+from aimic.errors import AimicError, InvalidInputError, NotFoundError, TooLargeError, UnreadableImageError
 from services.inference import metrics
 from services.inference.admission import Admission
 from services.inference.answers import Source, answer_of
-from services.inference.catalogue import Catalogue, Model
+from services.inference.catalogue import Catalogue, Model, Served
 from services.inference.deadline import Deadline
 from services.inference.decoding import Decoders
 from services.inference.loading import Loader
@@ -44,13 +44,20 @@ class DataPlane:
     """Answers requests for the versions in the catalogue."""
 
     def __init__(
-        self, catalogue: Catalogue, loader: Loader, decoders: Decoders, admission: Admission, limits: Limits
+        self,
+        catalogue: Catalogue,
+        loader: Loader,
+        decoders: Decoders,
+        admission: Admission,
+        limits: Limits,
+        look_again: Callable[[], Awaitable[None]],
     ) -> None:
         self.catalogue = catalogue
         self._loader = loader
         self._decoders = decoders
         self._admission = admission
         self._limits = limits
+        self._look_again = look_again
 
     async def predict(
         self,
@@ -71,7 +78,7 @@ class DataPlane:
         try:
             named = self._checked(images)
             with self._admission.admit(len(named), deadline):
-                served, ready = await self._loader.ensure(principal.site, model, version, deadline)
+                served, ready = await self._model(principal.site, model, version, deadline)
                 with ready.use():
                     source = Source(served.entry, ready.info, ready.loaded.executor, request_id)
                     results = await self._all(named, ready, source, deadline)
@@ -82,6 +89,15 @@ class DataPlane:
         entry = served.entry
         metrics.TOTAL_SECONDS.labels(entry.name, str(entry.version)).observe(time.monotonic() - started)
         return PredictResponse(model=entry.name, version=entry.version, request_id=request_id, results=results)
+
+    async def _model(self, site: str, name: str, version: int | None, deadline: Deadline) -> tuple[Served, Model]:
+        """The version in memory; one that we don't know may be new, so the registry is asked once."""
+        try:
+            return await self._loader.ensure(site, name, version, deadline)
+        except NotFoundError:
+            async with deadline.during("the registry was asked"):
+                await self._look_again()
+        return await self._loader.ensure(site, name, version, deadline)
 
     def _checked(self, images: Sequence[bytes | EncodedImage]) -> list[EncodedImage]:
         if not images:

@@ -18,6 +18,8 @@ from services.inference.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
+_FRESH_S = 1.0
+
 
 class Reconciler:
     """Asks the registry every `poll_s`, sooner when woken, less often while it is away."""
@@ -39,7 +41,9 @@ class Reconciler:
         self._longest_poll_s = longest_poll_s
         self._failures = 0
         self._woken = asyncio.Event()
+        self._read_at = float("-inf")
         self._asked = False
+        self._stepped = asyncio.Event()
         self._settled = False
 
     def restore(self) -> None:
@@ -52,9 +56,12 @@ class Reconciler:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.step()
+            self._woken.clear()  # before the step: who wakes us during it knows of something newer
+            try:
+                await self.step()
+            except Exception:
+                logger.exception("a round of reconciliation failed; the next one follows")
             pause = min(self._longest_poll_s, self._poll_s * 2 ** min(self._failures, 10))
-            self._woken.clear()
             try:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
@@ -67,15 +74,24 @@ class Reconciler:
             wanted = await self._registry.wanted()
         except AimicError as error:
             self._away(error)
-        except Exception:
-            logger.exception("asking the registry failed")
-            self._away(None)
         else:
             self._here()
-            await asyncio.to_thread(self._snapshot.store, wanted)
             self._loader.release(self._catalogue.apply(wanted))
-        self._asked = True
-        self._load_what_serves()
+            await asyncio.to_thread(self._snapshot.store, wanted)
+        finally:
+            self._asked = True
+            self._stepped.set()
+            self._load_what_serves()
+
+    async def look_again(self) -> None:
+        """Somebody asked for what we don't know, which may be new: read the list anew.
+
+        Not more than once a second, and not while the registry is away.
+        """
+        if self._failures == 0 and time.monotonic() - self._read_at > _FRESH_S:
+            self._stepped.clear()
+            self.wake()
+            await self._stepped.wait()
 
     def wake(self) -> None:
         """What should be served has changed; ask now. From the event loop's thread."""
@@ -103,15 +119,16 @@ class Reconciler:
             if served.serving and served.model is None and served.retry_at <= now:
                 self._loader.start(served)
 
-    def _away(self, error: AimicError | None) -> None:
+    def _away(self, error: AimicError) -> None:
         REGISTRY_FAILURES.inc()
         REGISTRY_UP.set(0)
-        if self._failures == 0 and error is not None:
+        if self._failures == 0:
             logger.warning("the registry is away; serving goes on", extra={"cause": error.message})
         self._failures += 1
 
     def _here(self) -> None:
         REGISTRY_UP.set(1)
+        self._read_at = time.monotonic()
         if self._failures:
             logger.info("the registry answers again")
         self._failures = 0

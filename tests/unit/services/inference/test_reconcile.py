@@ -213,6 +213,29 @@ async def test_a_damaged_snapshot_is_no_obstacle(
         await until(lambda: states(parts) == {1: "ready"})
 
 
+async def test_who_asks_for_a_new_model_gets_its_answer_at_once(
+    tmp_path: Path, running: Any, until: Any, shelf: Any, picture: Picture
+) -> None:
+    entry = shelf.entries.pop()
+    async with running(tmp_path, shelf, poll_s=600) as parts:
+        await ready(parts, until)
+        shelf.entries.append(entry)
+        await asyncio.sleep(1.1)
+        assert (await ask(parts, picture(1))).version == 1
+        with pytest.raises(NotFoundError):
+            await ask(parts, picture(1), model="others")
+
+
+async def test_a_disk_that_takes_no_snapshot_is_no_obstacle(
+    tmp_path: Path, running: Any, until: Any, shelf: Any
+) -> None:
+    (tmp_path / "serving.new").mkdir()
+    async with running(tmp_path, shelf) as parts:
+        await until(lambda: states(parts) == {1: "ready"})
+        shelf.entries.clear()
+        await until(lambda: states(parts) == {})
+
+
 async def test_a_wake_up_is_heard_before_the_next_poll(tmp_path: Path, running: Any, until: Any, shelf: Any) -> None:
     entry = shelf.entries.pop()
     async with running(tmp_path, shelf, poll_s=600) as parts:
