@@ -5,6 +5,7 @@ import struct
 import zlib
 
 JPEG_CUT = "The JPEG file is cut off: its picture data ends too early. Please copy it again from its source."
+PNG_CUT = "The PNG file is cut off: its end is missing. Please copy it again from its source."
 # In entropy-coded data, FF is followed by 00 (a byte FF) or a restart marker; anything else ends the scan.
 _SCAN_END = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]", re.DOTALL)
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
@@ -105,6 +106,14 @@ def png(data: bytes, orientation: int = 1) -> bytes:
     if orientation != 1:
         parts.append(_chunk(b"eXIf", tiny_exif(orientation)))
     return b"".join([*parts, _chunk(b"IDAT", b"".join(chunks[b"IDAT"])), _chunk(b"IEND", b"")])
+
+
+def png_is_whole(data: bytes) -> bool:
+    """Whether the chunks follow one another up to the end chunk; Pillow does without the last ones."""
+    try:
+        return bool(_png_chunks(data))
+    except OddFileError:
+        return False
 
 
 def png_has_words(data: bytes) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from aimic.errors import UnreadableImageError
-from aimic.imaging.containers import JPEG_CUT, jpeg_is_whole
+from aimic.imaging.containers import JPEG_CUT, PNG_CUT, jpeg_is_whole, png_is_whole
 from aimic.imaging.encoder import bmp_encoder, jpeg_encoder, png_encoder, webp_encoder
 from aimic.imaging.limits import Limits, check_size
 from aimic.imaging.raster import Raster, Samples
@@ -69,6 +69,8 @@ def read_with_pillow(data: bytes, media_type: MediaType, limits: Limits) -> Rast
     mode = _mode(image, data[25] if media_type is MediaType.PNG else None)
     if media_type is MediaType.JPEG and not jpeg_is_whole(data):
         raise UnreadableImageError(JPEG_CUT)
+    if media_type is MediaType.PNG and not png_is_whole(data):
+        raise UnreadableImageError(PNG_CUT)
     if media_type is MediaType.PNG and depth == 16:
         samples: Samples = _png_16(data)
     else:

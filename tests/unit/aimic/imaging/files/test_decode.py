@@ -82,6 +82,13 @@ def test_a_cut_file_says_so(pictures: dict[str, Any]) -> None:
             decode(data[: len(data) * 2 // 3])
 
 
+@pytest.mark.parametrize("cut", [1, 12, 20])
+def test_a_few_missing_bytes_are_a_cut(cut: int, pictures: dict[str, Any]) -> None:
+    """Pillow would accept a PNG without its last chunk, although its last rows were never checked."""
+    with pytest.raises(UnreadableImageError, match="cut off"):
+        decode(pictures["png rgb"].data[:-cut])
+
+
 def test_rare_kinds_are_told_from_damage(pictures: dict[str, Any]) -> None:
     data = bytearray(pictures["jpeg rgb"].data)
     data[data.index(b"\xff\xc0") + 4] = 12
