@@ -22,9 +22,15 @@ AUX_LOSS = 0.3
 
 
 class DivergedError(InvalidInputError):
-    """The loss is no number any more."""
+    """The network gives no numbers any more."""
 
     code = "diverged"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The training went astray: {what}. The data set and all finished tasks are kept. "
+            "Start the job again with a smaller learning rate (a tenth), or a larger batch."
+        )
 
 
 def make_optimizer(net: Net, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -71,10 +77,7 @@ class Stepper:
         loss, hits = self._forward(pixels, targets)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise DivergedError(
-                f"The training went astray: the loss stopped being a number at step {number + 1}. "
-                "Nothing else is affected. Try a smaller learning rate (a tenth), or a larger batch."
-            )
+            raise DivergedError(f"the loss stopped being a number at step {number + 1}")
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -94,10 +97,16 @@ class Stepper:
 
 
 def logits_of(net: Net, device: str, pixels: NDArray[np.uint8], indices: Sequence[int]) -> NDArray[np.float32]:
-    """Logits [n, classes] of the samples `indices`, in float32, by the same function as serving."""
+    """Logits [n, classes] of the samples `indices`, in float32, by the same function as serving.
+
+    DivergedError when one is no number.
+    """
     net.train(False)
     parts = [
         forward.logits_of([net], pixels[list(indices[start : start + forward.MICRO_BATCH])], device)
         for start in range(0, len(indices), forward.MICRO_BATCH)
     ]
-    return np.concatenate(parts) if parts else np.zeros((0, net.classes), dtype=np.float32)
+    logits = np.concatenate(parts) if parts else np.zeros((0, net.classes), dtype=np.float32)
+    if not np.isfinite(logits).all():
+        raise DivergedError("the network answers some images with no number")
+    return logits
