@@ -84,8 +84,12 @@ def make_split(  # noqa: PLR0913  # the facts of the samples, column by column
         active -= locked
     inner: list[set[int]] = []
     if request.kind == "column":
-        k, inner = _by_column(case, active, request, column, folds)
-        kept = _seen_twice(case, active, k, folds, kept)
+        k, chooses = _by_column(case, active, request, column, folds)
+        kept = _seen_twice(case, active - chooses, k, folds, kept)
+        inner = [{sample for sample in chooses if labels[sample] in kept}] if chooses else []
+        for sample in active:
+            if labels[sample] not in kept:
+                folds[sample] = SET_ASIDE
     else:
         k = _by_units(case, active, request, folds)
     inner = inner or [_inner(case, fold, request, folds) for fold in range(k)]
@@ -172,8 +176,11 @@ def _by_units(case: _Case, active: set[int], request: SplitRequest, folds: list[
 
 def _by_column(
     case: _Case, active: set[int], request: SplitRequest, column: Sequence[str | None] | None, folds: list[int]
-) -> tuple[int, list[set[int]]]:
-    """Fill `folds` from the column: its values in order are the folds, or train/validation/test by name."""
+) -> tuple[int, set[int]]:
+    """Fill `folds` from the column: its values in order are the folds, or train/validation/test by name.
+
+    Returns k and the samples that are named to choose the epoch, if any.
+    """
     name = request.column
     if column is None:
         raise InvalidInputError(f"This data set has no column {name!r}. Import it with a CSV that has one.")
@@ -188,7 +195,7 @@ def _by_column(
         chooses = {sample for sample, value in values.items() if parts[value] == SET_ASIDE}
         for sample, value in values.items():
             folds[sample] = 0 if parts[value] == 0 else ALWAYS_TRAIN
-        return 1, [chooses] if chooses else []
+        return 1, chooses
     if not 2 <= len(distinct) <= 50:
         raise InvalidInputError(
             f"Column {name!r} has {len(distinct)} different values; folds need 2 to 50 "
@@ -196,7 +203,7 @@ def _by_column(
         )
     for sample, value in values.items():
         folds[sample] = distinct.index(value)
-    return len(distinct), []
+    return len(distinct), set()
 
 
 def _natural(value: str) -> list[tuple[int, int, str]]:
@@ -224,9 +231,6 @@ def _seen_twice(case: _Case, active: set[int], k: int, folds: list[int], kept: s
         places[case.labels[sample]].add(folds[sample])
     stay = {label for label, where in places.items() if len(where) >= 2 or (k == 1 and where == {ALWAYS_TRAIN})}
     _at_least_two(case, stay, kept - stay, "images in at least two folds")
-    for sample in active:
-        if case.labels[sample] not in stay:
-            folds[sample] = SET_ASIDE
     return stay
 
 

@@ -25,10 +25,10 @@ TAIL = 0.025 / 8
 _COMMON = 24
 """Values of a category that are told apart; the rarer ones are one."""
 _WORDS = {
-    "border": "the colours along the image's border alone",
-    "size": "the image's size alone",
-    "file": "the file type and encoder settings alone",
-    "all": "border colours, size and file type together",
+    "border": "the colours along the image's border alone tell",
+    "size": "the image's size alone tells",
+    "file": "the file type and encoder settings alone tell",
+    "all": "border colours, size and file type together tell",
 }
 
 
@@ -203,7 +203,7 @@ def _finding(score: ShortcutScore) -> Finding:
     return Finding(
         code=f"shortcut_{score.kind}",
         message=(
-            f"Shortcut: {_WORDS[score.kind]} tell the classes apart in {score.balanced_accuracy:.0%} of cases "
+            f"Shortcut: {_WORDS[score.kind]} the classes apart in {score.balanced_accuracy:.0%} of cases "
             f"(95 % interval {low:.0%} to {high:.0%}) where chance is {score.chance:.1%}. A network can learn this "
             "instead of the cells; check it on images from another source."
         ),

@@ -249,6 +249,14 @@ class TestColumns:
         assert split.classes == (0, 1)
         assert set(split.folds[40:]) == {SET_ASIDE}
 
+    def test_a_class_without_training_images_chooses_no_epoch(self) -> None:
+        labels = [0, 1] * 20 + [2] * 10
+        column = ["train"] * 20 + ["val"] * 10 + ["test"] * 10 + ["val"] * 5 + ["test"] * 5
+        split = split_of(labels, SplitRequest(kind="column", column="part"), column=column)
+        assert split.classes == (0, 1)
+        assert split.inner == (tuple(range(20, 30)),)
+        assert set(split.folds[40:]) == {SET_ASIDE}
+
 
 def test_units_are_chains_of_groups_and_clusters() -> None:
     assert units([0, 0, 1, None, None], [0, 1, 1, 2, 3]).tolist() == [0, 0, 0, 1, 2]
