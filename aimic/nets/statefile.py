@@ -45,10 +45,11 @@ def read_bundle_states(directory: Path, info: BundleInfo) -> tuple[dict[str, Ten
 def load_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file; InvalidInputError when it is none."""
     try:
-        state: dict[str, Tensor] = load_file(path)
+        mapped: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise InvalidInputError(f"{path.name} can't be read as safetensors: {error}") from error
-    return state
+    # These tensors are windows on the file: who wrote into it later would change a network that was checked.
+    return {name: tensor.clone() for name, tensor in mapped.items()}
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -111,6 +111,8 @@ def _download(network: str, entry: WeightsEnum, directory: Path | None, names: t
 
 def _file(network: str, weights: Weights) -> Found:
     assert weights.path is not None
+    if not weights.path.is_file():
+        raise InvalidInputError(f"There is no weights file {weights.path}. Upload it again, or choose other weights.")
     digest = file_sha256(weights.path)
     if weights.sha256 is not None and weights.sha256 != digest:
         raise CorruptError("The weights file has changed since it was uploaded. Upload it again.")

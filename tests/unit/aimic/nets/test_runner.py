@@ -95,6 +95,18 @@ def test_unknown_network(bundle_dir: Path, rewritten: Callable[..., Path]) -> No
         _load(rewritten(verify(bundle_dir).model_copy(update={"network": "alexnet"})))
 
 
+def test_writing_into_the_files_later_changes_nothing(rewritten: Callable[..., Path]) -> None:
+    """safetensors maps files into memory; a loaded model must not hang on its file."""
+    directory = rewritten()
+    runner = _load(directory)
+    before = runner.logits(check_inputs(32))
+    weights = directory / "weights" / "0.safetensors"
+    with weights.open("r+b") as stream:
+        stream.seek(10_000)
+        stream.write(bytes(weights.stat().st_size - 10_000))
+    assert (runner.logits(check_inputs(32)) == before).all()
+
+
 def test_wrong_pixels_are_refused(bundle_dir: Path) -> None:
     runner = _load(bundle_dir)
     floats: NDArray[Any] = check_inputs(32).astype(np.float32)

@@ -182,6 +182,11 @@ def test_tensors_that_do_not_fit(
     assert caught.value.details == {"tensors": list(change)}
 
 
+def test_a_file_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="no weights file"):
+        build(NETWORK, 3, 32, Weights.file(tmp_path / "gone.pth"))
+
+
 def test_a_file_that_changed_is_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(CorruptError):
