@@ -72,18 +72,16 @@ def samples(
     limit: Annotated[int | None, Query(ge=1)] = None,
 ) -> StreamingResponse:
     """All samples in manifest order, or `limit` of them after an index; streamed, since there can be very many."""
-    first = samples_of(parts, token, after, min(limit or SAMPLES_AT_ONCE, SAMPLES_AT_ONCE))
+    found = samples_of(parts, token)
 
     def text() -> Iterator[str]:
-        (items, following), sent = first, 0
+        position, left = after, limit or len(found.samples)
+        following: int | None = position
         yield '{"items":['
-        while True:
-            yield ("," if sent and items else "") + ",".join(item.model_dump_json() for item in items)
-            sent += len(items)
-            left = SAMPLES_AT_ONCE if limit is None else min(SAMPLES_AT_ONCE, limit - sent)
-            if following is None or left <= 0:
-                break
-            items, following = samples_of(parts, token, following, left)
+        while following is not None and left > 0:
+            items, following = found.part(position, min(SAMPLES_AT_ONCE, left))
+            yield ("," if position > after else "") + ",".join(item.model_dump_json() for item in items)
+            position, left = following or position, left - len(items)
         yield f'],"next":{"null" if following is None else following}}}'
 
     return StreamingResponse(text(), media_type="application/json")

@@ -1,9 +1,11 @@
 """What a claim says: everything that the task needs, and nothing that it may not read."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from aimic.domain.dataset import Manifest, Sample
 from aimic.domain.job import TaskKind, TrainSettings
 from aimic.domain.networks import NETWORKS
 from aimic.domain.split import LOCKED, SET_ASIDE, Split
@@ -17,7 +19,7 @@ from aimic.domain.work import (
     TaskSpec,
     WeightsSource,
 )
-from services.ingest.datasets.reading import VersionData, load_version
+from services.ingest.datasets.reading import Analysis, find_version, load_analysis, load_manifest, object_keys
 from services.ingest.dependencies import Ingest
 from services.ingest.evaluations.tables import EvaluationRow
 from services.ingest.jobs import repository as jobs
@@ -38,7 +40,8 @@ class _Scene:
     session: Session
     job: JobRow
     task: TaskRow
-    data: VersionData
+    manifest: Manifest
+    analysis: Analysis
     split: Split
 
     def url(self, key: str) -> str:
@@ -51,15 +54,17 @@ class _Scene:
 def _scene(parts: Ingest, session: Session, token: TaskToken) -> _Scene:
     task = look(session, token)
     job = jobs.find(session, token.site, task.job_id)
-    data = load_version(session, parts.blobs, token.site, job.dataset, job.version)
-    return _Scene(parts, session, job, task, data, jobs.split_of(session, token.site, job.id))
+    version = find_version(session, token.site, job.dataset, job.version)
+    manifest = load_manifest(parts.blobs, token.site, version.manifest_hash)
+    analysis = load_analysis(parts.blobs, version.analysis_key)
+    return _Scene(parts, session, job, task, manifest, analysis, jobs.split_of(session, token.site, job.id))
 
 
 def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
     """The claim that this token stands for."""
     with parts.database.read(token.site) as session:
         scene = _scene(parts, session, token)
-        job, task, data = scene.job, scene.task, scene.data
+        job, task = scene.job, scene.task
         return Claim(
             task=TaskSpec(id=task.id, key=task.key, kind=TaskKind(task.kind), network=task.network, fold=task.fold),
             site=task.site,
@@ -70,10 +75,10 @@ def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
             settings=_settings(job, task),
             serve=job.serve,
             split=scene.split,
-            manifest_hash=data.manifest_hash,
-            classes=data.manifest.classes,
-            clusters=data.clusters,
-            phashes=data.phashes,
+            manifest_hash=job.manifest_hash,
+            classes=scene.manifest.classes,
+            clusters=scene.analysis.clusters,
+            phashes=scene.analysis.phashes,
             inputs=_inputs(scene),
             checkpoint=_checkpoint(scene),
             weights=_weights(scene),
@@ -114,19 +119,33 @@ def _evaluate(scene: _Scene) -> EvaluateSpec:
     )
 
 
-def samples_of(parts: Ingest, token: TaskToken, after: int, limit: int) -> tuple[list[TaskSample], int | None]:
-    """Samples with an index above `after`, at most `limit`, and the `after` of the rest.
+@dataclass(frozen=True)
+class SampleList:
+    """A task's samples, in manifest order; built part by part, since there can be very many."""
 
-    What the task may not read has no address: the locked test part, what is set aside, what isn't judged.
-    """
+    samples: Sequence[Sample]
+    keys: Sequence[str | None]
+    """Where each image lies; None for what the task may not read."""
+    url: Callable[[str], str]
+
+    def part(self, after: int, limit: int) -> tuple[list[TaskSample], int | None]:
+        """Samples with an index above `after`, at most `limit`, and the `after` of the rest."""
+        first, end = after + 1, min(after + 1 + limit, len(self.samples))
+        items = [self._item(index) for index in range(first, end)]
+        return items, (end - 1 if end < len(self.samples) else None)
+
+    def _item(self, index: int) -> TaskSample:
+        sample, key = self.samples[index], self.keys[index]
+        url = self.url(key) if key is not None else None
+        return TaskSample(index=index, sha256=sample.sha256, label=sample.label, group=sample.group, url=url)
+
+
+def samples_of(parts: Ingest, token: TaskToken) -> SampleList:
+    """What the task may not read has no key: the locked test part, what is set aside, what isn't judged."""
     with parts.database.read(token.site) as session:
         scene = _scene(parts, session, token)
-    first, samples = after + 1, scene.data.manifest.samples
-    end = min(first + limit, len(samples))
-    items = []
-    for index in range(first, end):
-        sample = samples[index]
-        readable = scene.split.folds[index] not in {LOCKED, SET_ASIDE}
-        url = scene.url(scene.data.object_keys[index]) if readable else None
-        items.append(TaskSample(index=index, sha256=sample.sha256, label=sample.label, group=sample.group, url=url))
-    return items, (end - 1 if end < len(samples) else None)
+        samples = scene.manifest.samples
+        keys = object_keys(session, token.site, [sample.sha256 for sample in samples])
+    closed = {LOCKED, SET_ASIDE}
+    allowed = [None if fold in closed else key for key, fold in zip(keys, scene.split.folds, strict=True)]
+    return SampleList(samples, allowed, scene.url)
