@@ -9,10 +9,14 @@ import tifffile
 
 from aimic.errors import UnreadableImageError
 from aimic.imaging.limits import Limits, check_size
+from aimic.imaging.lzw import check_lzw
 from aimic.imaging.raster import Raster, Samples, scaled, to_8_bit
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _INKS, _YCBCR = 0, 1, 2, 3, 5, 6
-_JPEG = {6, 7, 34892, 33007, 33003, 34712}
+_LZW, _JPEG = 5, 7
+# None, CCITT, LZW, JPEG, Deflate (both numbers), PackBits, Zstandard. The rarer codecs (such as the lossless JPEG
+# of raw photographs) are less hardened: some of them crash on damaged data.
+_COMPRESSIONS = {1, 2, 3, 4, _LZW, _JPEG, 8, 32946, 32773, 50000}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _ORIENTATION, _MAX_SAMPLE, _ICC = 274, 281, 34675
 _BEST_SIGNIFICANT = re.compile(r'SignificantBits="(\d{1,2})"')
@@ -33,6 +37,8 @@ def read_tiff(data: bytes, limits: Limits) -> Raster:
             check_size(page.tilewidth, page.tilelength, limits)
         _check_samples(page)
         _check_complete(page, len(data))
+        if int(page.compression) == _LZW:
+            _check_lzw(page, data)
         values = _interleaved(page, page.asarray(maxworkers=1))
         return _raster(page, values)
 
@@ -45,6 +51,8 @@ def _check_samples(page: Any) -> None:
         )
     if kind not in (1, 4) or not isinstance(bits, int) or not 1 <= bits <= 16:
         raise UnreadableImageError(f"The TIFF holds {bits}-bit samples of an unusual kind. {_SAVE_AGAIN}")
+    if int(page.compression) not in _COMPRESSIONS or int(page.predictor) not in (1, 2):
+        raise UnreadableImageError(f"The TIFF is compressed in a rare way ({_compression(page)}). {_SAVE_AGAIN}")
     if page.imagedepth > 1 or page.samplesperpixel > 8:
         raise UnreadableImageError(f"The TIFF holds a volume or {page.samplesperpixel} channels. {_SAVE_AGAIN}")
 
@@ -58,6 +66,22 @@ def _check_complete(page: Any, size: int) -> None:
         count <= 0 or offset <= 0 or offset + count > size for offset, count in zip(offsets, counts, strict=True)
     ):
         raise UnreadableImageError("The TIFF file is cut off: part of its picture data is missing.")
+
+
+def _check_lzw(page: Any, data: bytes) -> None:
+    for index, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        check_lzw(data[offset : offset + count], _segment_bytes(page, index))
+
+
+def _segment_bytes(page: Any, index: int) -> int:
+    """Unpacked bytes of one tile, or of one strip (the last of each plane may have fewer rows)."""
+    samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+    rows, columns = page.tilelength, page.tilewidth
+    if not page.is_tiled:
+        columns, height = page.imagewidth, page.imagelength
+        high = min(page.rowsperstrip, height)
+        rows = min(high, height - index % -(-height // high) * high)
+    return int(rows) * -(-int(columns) * int(samples) * int(page.bitspersample) // 8)
 
 
 def _interleaved(page: Any, array: Any) -> Samples:
@@ -89,7 +113,7 @@ def _coloured(page: Any, values: Samples, depth: int) -> tuple[str, Samples]:
         samples = np.iinfo(samples.dtype).max - samples
     if photometric == _INKS and page.samplesperpixel >= 4:
         return "cmyk", samples[..., :4]
-    if photometric == _YCBCR and int(page.compression) not in _JPEG:
+    if photometric == _YCBCR and int(page.compression) != _JPEG:
         return "rgb", _from_ycbcr(page, samples)
     colours = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _YCBCR: 3}.get(photometric)
     if colours is None or samples.shape[2] < colours:
