@@ -157,8 +157,8 @@ class Listener:
         while not self._stop.is_set():
             try:
                 self._listen()
-            except AimicError as error:
-                logger.warning("events are away; polling goes on", extra={"cause": error.message})
+            except Exception as error:  # whatever is wrong with the events, polling does their work
+                logger.warning("events are away; polling goes on", extra={"cause": repr(error)})
                 self._stop.wait(10)
 
     def _listen(self) -> None:

@@ -116,7 +116,7 @@ class Process:
             command = (sys.executable, "-m", "services.inference")
             self.process = subprocess.Popen(command, stderr=log, env=environment)
 
-    def wait(self, seconds: float = 60) -> "Process":
+    def wait(self, seconds: float = 120) -> "Process":
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -248,7 +248,7 @@ def test_no_process_stays_behind_when_it_is_killed(start: Callable[..., Process]
 
 def test_it_refuses_an_open_bind_without_a_key(start: Callable[..., Process]) -> None:
     process = start(AIMIC_HOST="0.0.0.0")
-    assert process.process.wait(30) != 0
+    assert process.process.wait(120) != 0
     assert "without a key" in process.log.read_text()
 
 
@@ -257,7 +257,7 @@ def test_a_taken_grpc_port_is_said_in_words(start: Callable[..., Process]) -> No
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         process = start(AIMIC_INFERENCE_GRPC_PORT=str(taken.getsockname()[1]))
-        assert process.process.wait(30) != 0
+        assert process.process.wait(120) != 0
     assert "can't listen" in process.log.read_text()
 
 
