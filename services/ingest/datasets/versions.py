@@ -1,7 +1,6 @@
 """Making a data set's next version: gather, find copies, describe, and write it once."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -9,29 +8,15 @@ from sqlalchemy.orm import Session
 from aimic.domain.base import canonical_json
 from aimic.domain.dataset import Finding
 from aimic.errors import ConflictError, InvalidInputError
-from aimic.imaging.near import clusters
+from aimic.imaging.near import Clusters, clusters
+from services.ingest.audit.service import record
 from services.ingest.datasets import repository
 from services.ingest.datasets.contents import Contents, gather
 from services.ingest.datasets.describing import describe
-from services.ingest.datasets.reading import Analysis, SampleFacts, load_facts, manifest_key, store_analysis
+from services.ingest.datasets.pictures import spilled
+from services.ingest.datasets.reading import Analysis, load_facts, manifest_key, store_analysis
 from services.ingest.datasets.tables import DatasetRow, VersionRow
 from services.ingest.dependencies import Ingest
-
-
-class Picture(NamedTuple):
-    """What finding copies needs of a sample."""
-
-    pixel_sha256: str
-    thumb: bytes
-
-
-class _Material(NamedTuple):
-    """Everything that a version is made from, read in one consistent view."""
-
-    contents: Contents
-    phashes: tuple[str, ...]
-    facts: tuple[SampleFacts, ...]
-    pictures: tuple[Picture, ...]
 
 
 def make_version(parts: Ingest, site: str, dataset_id: str, principal: str, check: Callable[[], None]) -> int:
@@ -45,64 +30,64 @@ def make_version(parts: Ingest, site: str, dataset_id: str, principal: str, chec
         latest = repository.newest(session, site, dataset_id)
         if latest is not None and latest.contents_hash == contents.hash:
             return latest.version
-        material = _material(session, site, dataset_id, contents)
     if not contents.manifest.samples:
         raise InvalidInputError(
             "Every picture stands under two labels, so there is nothing to make a version of. "
             "Decide which label is right and import again with that one alone."
         )
     check()
-    analysis, findings = _worked_out(material, check)
-    manifest = contents.manifest
-    parts.blobs.put(manifest_key(site, manifest.hash), canonical_json(manifest.model_dump(mode="json")))
-    key = store_analysis(parts.blobs, site, analysis)
+    copies = _copies(parts, site, contents)
+    check()
+    key, findings = _worked_out(parts, site, dataset_id, contents, copies)
     check()
     try:
         with parts.database.begin(site) as session:
-            row = _row(session, site, dataset_id, contents)
+            row = _row(parts, session, dataset_id, contents, principal)
             row.analysis_key, row.findings = key, [finding.model_dump(mode="json") for finding in findings]
-            row.created_by, row.created_at = principal, row.created_at or parts.database.now(session)
             session.add(row)
             return row.version
     except IntegrityError as error:
         raise ConflictError("Another import made a version at the same moment; this one is made again.") from error
 
 
-def _material(session: Session, site: str, dataset_id: str, contents: Contents) -> _Material:
+def _copies(parts: Ingest, site: str, contents: Contents) -> Clusters:
     shas = [source.sha256 for source in contents.sources]
-    thumbs = repository.thumbs_of(session, site, shas)
-    return _Material(
-        contents,
-        tuple(repository.phashes_of(session, site, shas)),
-        load_facts(session, site, dataset_id, contents.manifest),
-        tuple(Picture(source.pixels, thumb) for source, thumb in zip(contents.sources, thumbs, strict=True)),
-    )
+    pixels = [source.pixels for source in contents.sources]
+    with parts.database.read(site) as session, spilled(pixels, repository.thumbs_of(session, site, shas)) as pictures:
+        return clusters(pictures)
 
 
-def _worked_out(material: _Material, check: Callable[[], None]) -> tuple[Analysis, tuple[Finding, ...]]:
-    copies = clusters(material.pictures)
-    check()
-    contents = material.contents
+def _worked_out(
+    parts: Ingest, site: str, dataset_id: str, contents: Contents, copies: Clusters
+) -> tuple[str, tuple[Finding, ...]]:
+    """Store manifest and analysis; the analysis' key, and the findings."""
+    manifest = contents.manifest
+    with parts.database.read(site) as session:
+        phashes = tuple(repository.phashes_of(session, site, [sample.sha256 for sample in manifest.samples]))
+        facts = load_facts(session, site, dataset_id, manifest)
     analysis = Analysis(
         clusters=copies.ids,
-        phashes=material.phashes,
+        phashes=phashes,
         pixels=tuple(source.pixels for source in contents.sources),
         group_keys=contents.group_keys,
         columns=contents.fold_columns(),
     )
-    return analysis, describe(contents, copies, material.facts)
+    parts.blobs.put(manifest_key(site, manifest.hash), canonical_json(manifest.model_dump(mode="json")))
+    return store_analysis(parts.blobs, site, analysis), describe(contents, copies, facts)
 
 
-def _row(session: Session, site: str, dataset_id: str, contents: Contents) -> VersionRow:
+def _row(parts: Ingest, session: Session, dataset_id: str, contents: Contents, principal: str) -> VersionRow:
     """The newest version's row when its manifest is the same, else a new one; the data set is locked."""
+    site = session.info["site"]
     dataset = session.get_one(DatasetRow, (site, dataset_id), with_for_update=True)
     dataset.classes = list(contents.classes)
     latest = repository.newest(session, site, dataset_id)
     if latest is not None and latest.manifest_hash == contents.manifest.hash:
         latest.contents_hash = contents.hash
         return latest
+    now = parts.database.now(session)
     groups = {sample.group for sample in contents.manifest.samples} - {None}
-    return VersionRow(
+    row = VersionRow(
         site=site,
         dataset_id=dataset_id,
         version=1 if latest is None else latest.version + 1,
@@ -111,4 +96,8 @@ def _row(session: Session, site: str, dataset_id: str, contents: Contents) -> Ve
         classes=list(contents.manifest.classes),
         counts=list(contents.manifest.counts()),
         groups=len(groups) or None,
+        created_by=principal,
+        created_at=now,
     )
+    record(session, now, site, principal, "dataset.version", dataset.name, version=row.version)
+    return row

@@ -5,13 +5,15 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from aimic.domain.work import LEASE_S
 from aimic.errors import AimicError, StaleFenceError
 from services.ingest.dependencies import Ingest
 from services.ingest.imports import repository
 from services.ingest.leases import extend
 
 logger = logging.getLogger(__name__)
+
+LEASE_S = 15.0
+"""Shorter than a trainer's: the worker sits beside the records, and a person waits who restarted the process."""
 
 
 class StoppedError(Exception):
@@ -50,7 +52,7 @@ class Held:
                 with self.parts.database.begin(self.site) as session:
                     row = repository.find(session, self.site, self.id, lock=True)
                     if row is not None:
-                        extend(row, self.fence, self.parts.database.now(session))
+                        extend(row, self.fence, self.parts.database.now(session), LEASE_S)
             except StaleFenceError:
                 self._lost.set()
                 return

@@ -12,6 +12,7 @@ from aimic.domain.job import Status
 from aimic.domain.labels import compile_rule
 from aimic.domain.site import Principal
 from aimic.errors import ConflictError, InvalidInputError, NotFoundError
+from services.ingest.audit.service import record
 from services.ingest.database import announce
 from services.ingest.datasets.tables import DatasetRow
 from services.ingest.dependencies import Ingest
@@ -47,6 +48,7 @@ class ImportService:
         row = self._new(session, principal, request)
         for upload in uploads:
             upload.used_by = row.id
+        record(session, row.created_at, row.site, row.created_by, "import.start", row.id, dataset=row.dataset)
         announce(session, WORKER)
         return view(row)
 

@@ -21,7 +21,7 @@ from services.ingest.imports import repository
 from services.ingest.imports.batches import commit_batch
 from services.ingest.imports.candidates import Candidate, Candidates
 from services.ingest.imports.examine import Examiner
-from services.ingest.imports.lease import Held, StoppedError
+from services.ingest.imports.lease import LEASE_S, Held, StoppedError
 from services.ingest.imports.service import WORKER, topic
 from services.ingest.imports.sources import UploadedFiles, labeller, total
 from services.ingest.imports.tables import ImportRow
@@ -78,7 +78,7 @@ class ImportWorker:
             now = self._parts.database.now(session)
             row = repository.next_claimable(session, now)
             if row is not None:
-                take(row, self._holder, now)
+                take(row, self._holder, now, LEASE_S)
             return row
 
     def _run(self, held: Held, row: ImportRow) -> None:
