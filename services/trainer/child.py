@@ -10,6 +10,7 @@ every switch is set anew.
 import gc
 import os
 import queue
+import signal
 import threading
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -52,6 +53,8 @@ class Orders:
 
 def main() -> NoReturn:
     """Do tasks until the worker is gone."""
+    # Ctrl-C at a terminal reaches us too, but it is the worker's to say what becomes of the task.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     setup_logging("trainer-child")
     report = Reporter(_own_stdout())
     orders = Orders()

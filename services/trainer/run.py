@@ -11,7 +11,7 @@ from aimic.domain.work import Claim, ProgressItem
 from aimic.errors import AimicError, UnavailableError
 from services.trainer import metrics
 from services.trainer.api import ClaimedTask
-from services.trainer.failures import of_death
+from services.trainer.failures import describe, of_death
 from services.trainer.process import ChildProcess, Children
 from services.trainer.reports import Report
 from services.trainer.scratch import Scratch
@@ -61,7 +61,7 @@ class TaskRun:
         try:
             self._start()
             ending = self._follow(stopping)
-        except AimicError as error:
+        except Exception as error:
             ending = self._ending_of(error)
         finally:
             self._clean()
@@ -198,12 +198,20 @@ class TaskRun:
             logger.warning("the task was not handed back", extra={"reason": error.message})
         return ending
 
-    def _ending_of(self, error: AimicError) -> Ending:
-        if is_stale(error):
+    def _ending_of(self, error: Exception) -> Ending:
+        """What an error on our side means: the task is gone, ingest is away, or an attempt that failed."""
+        if isinstance(error, AimicError) and is_stale(error):
             logger.warning("the task is no longer ours; dropped", extra={"reason": error.message})
             return Ending.STALE
         logger.error("the task could not be followed", exc_info=error)
-        return self._hand_back(Ending.RELEASED)
+        if isinstance(error, UnavailableError):
+            return self._hand_back(Ending.RELEASED)
+        try:
+            reason, detail, _ = describe(error)
+            self._task.fail(reason, detail, retry=True)
+        except AimicError as again:
+            logger.warning("the failure was not told", extra={"reason": again.message})
+        return Ending.FAILED
 
     def _clean(self) -> None:
         if self._child is not None:

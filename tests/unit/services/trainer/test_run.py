@@ -9,7 +9,7 @@ import pytest
 
 from aimic.domain.job import ProgressKind, TaskKind
 from aimic.domain.work import Claim, ObjectSlot, ProgressItem, Renewal, TaskSample
-from aimic.errors import StaleFenceError, UnavailableError
+from aimic.errors import InvalidInputError, StaleFenceError, UnavailableError
 from services.trainer import run
 from services.trainer.reports import Report
 from services.trainer.run import Ending, TaskRun
@@ -214,3 +214,17 @@ def test_a_failure_is_passed_on_in_the_childs_words(stage: Any) -> None:
     assert scene.play() is Ending.FAILED
     assert scene.ingest.calls == [("fail", "There are no weights.")]
     assert scene.child.closed
+
+
+def test_a_result_that_ingest_refuses_counts_as_an_attempt(stage: Any) -> None:
+    scene = stage(Report(event="result"))
+    scene.ingest.raises["finish"] = [InvalidInputError("This is no bundle.")]
+    assert scene.play() is Ending.FAILED
+    assert scene.ingest.calls[-1] == ("fail", "This is no bundle.")
+
+
+def test_a_machine_that_can_not_begin_says_why(stage: Any) -> None:
+    scene = stage()
+    (scene.home / "work").write_text("a file where a directory should be")
+    assert scene.play() is Ending.FAILED
+    assert scene.ingest.names() == ["fail"]
