@@ -45,12 +45,14 @@ def _judged(server: Client, model: ModelVersion) -> None:
     if head.protocol:
         st.warning(head.protocol, icon=":material/warning:")
     first, second = st.columns([1, 2], gap="large", vertical_alignment="center")
-    first.metric("Accuracy", head.accuracy, border=True, help="Of images that it had not seen while learning.")
-    with second:
+    with first.container(border=True):
+        st.metric("Accuracy", head.accuracy, help="Of images that it had not seen while learning.")
         if head.interval:
-            st.markdown(f"Most likely between **{head.interval}** (95 % interval), judged on {head.images} images.")
+            st.caption(f"95 % interval: {head.interval}")
         if head.folds:
-            st.markdown(f"Over the rounds: **{head.folds}** (mean ± standard deviation).")
+            st.caption(f"Over the rounds: {head.folds} (mean ± standard deviation)")
+    with second:
+        st.markdown(f"Judged on **{head.images} images** that the model had not seen.")
         if head.statement:
             st.markdown(head.statement)
     for column, (name, value, meaning) in zip(st.columns(3), view.other_numbers(model), strict=True):

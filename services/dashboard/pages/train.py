@@ -19,7 +19,9 @@ def show() -> None:
         server = client()
         watched = st.query_params.get("job")
         if watched:
-            watching.job(server, watched)
+            with plainly("job"):
+                watching.job(server, watched)
+            # Outside, so that there is a way back from a training that is not there.
             if st.button("All trainings", icon=":material/arrow_back:"):
                 del st.query_params["job"]
                 st.rerun()

@@ -64,7 +64,7 @@ def curves(rows: Sequence[Row], title: str, share: bool) -> Any:
 def confusion(cells: Sequence[Row]) -> Any:
     """The confusion matrix: darker is a larger part of the true class; count and share are written."""
     labels = list(dict.fromkeys(cell["truth"] for cell in cells))
-    step = 64 if len(labels) <= 8 else 48
+    step = 88 if len(labels) <= 5 else 64 if len(labels) <= 8 else 48
     base = alt.Chart(_data(cells)).encode(
         x=alt.X("answer:N", sort=labels, title="The model's answer", axis=alt.Axis(labelAngle=-35, orient="top")),
         y=alt.Y("truth:N", sort=labels, title="The truth"),

@@ -54,7 +54,8 @@ def _mean(of: dict[str, float | None] | None) -> str:
     if not of or of.get("mean") is None:
         return ""
     sd = of.get("sd")
-    return percent(of["mean"]) + (f" ± {100 * sd:.1f}" if sd is not None else "")
+    # One part set aside has no spread: its mean is the accuracy itself, which is said already.
+    return "" if sd is None else f"{percent(of['mean'])} ± {100 * sd:.1f}"
 
 
 def other_numbers(model: ModelVersion) -> list[tuple[str, str, str]]:

@@ -33,7 +33,7 @@ def test_what_is_not_known_is_a_dash(model: ModelVersion) -> None:
     assert [value for _, value, _ in view.other_numbers(bare)] == ["–", "–", "–"]
     assert view.class_rows(bare) == view.confusion_cells(bare) == []
     one_fold = _with(model, mean={"accuracy": {"mean": 0.8, "sd": None}})
-    assert view.headline(one_fold).folds == "80.0 %"
+    assert view.headline(one_fold).folds == ""
 
 
 def test_an_absent_class_is_a_dash(model: ModelVersion) -> None:
