@@ -4,6 +4,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 # The system's Python runs the stop-watch, so that the time of the installation itself can be taken.
+# Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
+export OMP_WAIT_POLICY := PASSIVE
 TIMED := python3 scripts/timed.py
 
 help: ## Show this list

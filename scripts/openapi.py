@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from services.inference.app import openapi as inference_openapi
-
+from services.inference.rest.application import openapi as inference_openapi
 from services.ingest.app import openapi as ingest_openapi
 
 PLACE = Path(__file__).parent.parent / "docs" / "openapi"
