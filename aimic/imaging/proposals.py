@@ -13,6 +13,8 @@ Floats = NDArray[np.float32]
 _BLOCK = 1024
 _NEAREST = 16
 """Most neighbours kept of one row per block: a set of one picture ten thousand times must not explode."""
+_MOST = 64
+"""Neighbours of one row from which it looks for no more, over all blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +39,35 @@ def between(queries: Floats, references: Floats, radius: float) -> Proposals:
 def _search(left: Floats, right: Floats, radius: float, *, same: bool) -> Proposals:
     direction = _spread(right)
     a, b = _sorted(left, direction), _sorted(right, direction)
+    taken = np.zeros(len(left), np.int64)
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], Floats]] = []
     for start in range(0, len(a[0]), _BLOCK):
         end = min(start + _BLOCK, len(a[0]))
-        low = np.searchsorted(b[1], a[1][start] - radius)
-        high = np.searchsorted(b[1], a[1][end - 1] + radius, side="right")
-        for other in range(int(low), int(high), _BLOCK):
-            stop = min(other + _BLOCK, int(high))
-            i, j, distance = _close(left[a[0][start:end]], right[b[0][other:stop]], radius)
-            i, j = a[0][start:end][i], b[0][other:stop][j]
-            keep = i < j if same else np.ones(len(i), bool)
-            found.append((i[keep], j[keep], distance[keep]))
+        # Within one set two blocks meet once, from the earlier one.
+        low = start if same else int(np.searchsorted(b[1], a[1][start] - radius))
+        high = int(np.searchsorted(b[1], a[1][end - 1] + radius, side="right"))
+        for other in range(low, high, _BLOCK):
+            rows = a[0][start:end]
+            rows, columns = rows[taken[rows] < _MOST], b[0][other : min(other + _BLOCK, high)]
+            i, j, distance = _close(left[rows], right[columns], radius)
+            i, j = rows[i], columns[j]
+            if same and other == start:
+                others = i != j
+                i, j, distance = i[others], j[others], distance[others]
+            taken += np.bincount(i, minlength=len(left))
+            found.append((i, j, distance))
+    return _nearest_first(found, same=same)
+
+
+def _nearest_first(found: list[tuple[NDArray[np.int64], NDArray[np.int64], Floats]], *, same: bool) -> Proposals:
     if not found:
         empty = np.empty(0, np.int64)
         return Proposals(empty, empty, np.empty(0, np.float32))
     first, second, distances = (np.concatenate(part) for part in zip(*found, strict=True))
+    if same:
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        _, once = np.unique(low * (int(high.max(initial=0)) + 1) + high, return_index=True)
+        first, second, distances = low[once], high[once], distances[once]
     order = np.lexsort((second, first, distances))
     return Proposals(first[order], second[order], distances[order])
 
@@ -73,11 +89,14 @@ def _sorted(rows: Floats, direction: Floats) -> tuple[NDArray[np.int64], Floats]
 
 
 def _close(left: Floats, right: Floats, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    squared = np.maximum(2 - 2 * (left @ right.T), 0)
-    if squared.shape[1] > _NEAREST:
+    likeness = left @ right.T
+    near = likeness >= 1 - radius * radius / 2
+    if np.count_nonzero(near) > _NEAREST * len(left):
         # The row itself may be among its nearest, hence one more.
-        limit = np.partition(squared, _NEAREST, axis=1)[:, _NEAREST, None]
-        squared = np.where(squared <= limit, squared, 4)
-    i, j = np.nonzero(squared <= radius * radius)
-    distance: Floats = np.sqrt(squared[i, j]).astype(np.float32)
-    return i.astype(np.int64), j.astype(np.int64), distance
+        place = likeness.shape[1] - min(_NEAREST + 1, likeness.shape[1])
+        nearest = np.zeros_like(near)
+        np.put_along_axis(nearest, np.argpartition(likeness, place, axis=1)[:, place:], True, axis=1)
+        near &= nearest
+    i, j = np.divmod(np.flatnonzero(near), likeness.shape[1])
+    distance: Floats = np.sqrt(np.maximum(2 - 2 * likeness[i, j], 0)).astype(np.float32)
+    return i, j, distance
