@@ -56,7 +56,7 @@ def _task(row: TaskRow) -> TaskView:
         network=row.network,
         fold=row.fold,
         status=Status(row.status),
-        attempt=row.attempt,
+        attempt=max(row.attempt, min(row.fence, 1)),  # since the last checkpoint; one who has begun is at the first
         progress=row.batch,
         error=row.error,
     )

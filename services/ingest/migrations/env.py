@@ -27,6 +27,7 @@ context.configure(
     render_item=render_item,
     render_as_batch=True,
     compare_type=True,
+    transactional_ddl=True,  # on SQLite too: our connections begin transactions themselves
 )
 with context.begin_transaction():
     context.run_migrations()

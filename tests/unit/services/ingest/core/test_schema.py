@@ -1,7 +1,10 @@
 """The migrations make exactly the tables that the code declares, and every key starts with the site."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint, inspect
@@ -25,6 +28,26 @@ def test_the_migrated_schema_is_the_declared_one(tmp_path: Path) -> None:
             keys |= {key["name"] for key in made.get_foreign_keys(table.name)}
             keys |= {key["name"] for key in made.get_unique_constraints(table.name)}
             assert keys == declared, table.name
+    database.close()
+
+
+def test_a_migration_that_breaks_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(f"sqlite:///{tmp_path}/records.db")
+    real, calls = op.create_table, 0
+
+    def breaks(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 20:
+            raise RuntimeError("killed here")
+        return real(*given, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(op, "create_table", breaks)
+        migrate(database)
+    with database.engine.connect() as connection:
+        assert inspect(connection).get_table_names() == []
+    migrate(database)
     database.close()
 
 
