@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aimic.domain.base import canonical_json
 from aimic.domain.dataset import Manifest, Sample
-from services.ingest.datasets.tables import DatasetRow, ItemRow, SampleRow
+from services.ingest.datasets.tables import DatasetRow, ItemRow, NameRow, SampleRow
 
 MAX_FOLD_VALUES = 64
 """A column with more different values names no folds, and might name patients: it stays with the guarded names."""
@@ -26,10 +26,10 @@ class Source:
     pixels: str
     size: int
     names: list[str] = field(default_factory=list)
-    """Keyed hashes of the files' names, ascending."""
+    """Keyed hashes of the files' names, in the order of the real names."""
     labels: set[str] = field(default_factory=set)
     groups: list[str] = field(default_factory=list)
-    """Keyed hashes of real groups; more than one means that somebody is mistaken."""
+    """Keyed hashes of real groups, ascending; more than one means that somebody is mistaken."""
     columns: dict[str, str] = field(default_factory=dict)
 
 
@@ -110,8 +110,9 @@ def _sources(session: Session, dataset: DatasetRow) -> list[Source]:
             SampleRow.size,
         )
         .join(SampleRow, (SampleRow.site == ItemRow.site) & (SampleRow.sha256 == ItemRow.sha256))
+        .outerjoin(NameRow, (NameRow.site == ItemRow.site) & (NameRow.key == ItemRow.name_key))
         .where(ItemRow.site == dataset.site, ItemRow.dataset_id == dataset.id)
-        .order_by(ItemRow.sha256, ItemRow.name_key, ItemRow.received)
+        .order_by(ItemRow.sha256, NameRow.name, ItemRow.name_key, ItemRow.received)
         .execution_options(yield_per=1000)
     )
     sources: list[Source] = []
@@ -123,7 +124,7 @@ def _sources(session: Session, dataset: DatasetRow) -> list[Source]:
         if name not in source.names:
             source.names.append(name)
         if group is not None and group not in source.groups:
-            source.groups.append(group)
+            source.groups = sorted([*source.groups, group])
         source.columns = dict(columns) | source.columns
     return sources
 
