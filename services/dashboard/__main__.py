@@ -5,6 +5,7 @@ import uvicorn
 from aimic.auth import refuse_open_bind
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
+from services.dashboard import logs
 from services.dashboard.settings import settings
 
 
@@ -18,9 +19,11 @@ def main() -> None:
     # Streamlit takes a second to import, and liveness is answered meanwhile.
     from services.dashboard.app import create_app
 
+    app = create_app(chosen)
+    logs.gather()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(chosen),
+            app,
             host=chosen.host,
             port=chosen.dashboard_port,
             log_config=None,

@@ -44,6 +44,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "server.enableXsrfProtection": True,
         "server.enableCORS": True,
         "browser.gatherUsageStats": False,
+        "logger.level": "warning",
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from services.local.demo.cells import draw_set
 
@@ -70,13 +70,30 @@ def test_upload_train_classify(page: Page, picture: Picture, archive: bytes, dra
     _classify(page, picture, drawn)
 
 
+@pytest.mark.timeout(600)
+def test_a_folder_is_taken_as_it_lies_on_the_desk(page: Page, drawn: Path) -> None:
+    """The browser says in which folder each file was, and that folder is its class."""
+    page.goto("/")
+    expect(page.get_by_text("Add images")).to_be_visible()
+    # Folded away once there is a data set.
+    if not page.get_by_text("Choose the folder with your images").is_visible():
+        page.get_by_text("Add images").click()
+    _uploader(page, "Choose the folder with your images").set_input_files(drawn)
+    expect(page.get_by_text("All these images show")).to_have_count(0)
+    _choose(page, "Name of the data set", "folder")
+    _button(page, "^.*Import$").click()
+    expect(page.get_by_text("folder is ready.")).to_be_visible(timeout=LONG)
+    for kind in ("bean", "lobed", "ring", "round"):
+        expect(page.get_by_role("img", name=f"{kind}, example 1")).to_be_visible()
+
+
 def _import(page: Page, picture: Picture, archive: bytes) -> None:
     page.goto("/")
     expect(page.get_by_role("heading", name="Data", exact=True)).to_be_visible()
     expect(page.get_by_text("Nothing here yet")).to_be_visible()
     picture("1-empty")
     page.get_by_text("A zip file or single images", exact=True).click()
-    zipped = {"name": "cells.zip", "mimeType": "application/zip", "buffer": archive}
+    zipped: FilePayload = {"name": "cells.zip", "mimeType": "application/zip", "buffer": archive}
     _uploader(page, "Choose a zip file, or images").set_input_files(files=[zipped])
     _choose(page, "Name of the data set", "drawn")
     _button(page, "^.*Import$").click()
@@ -124,7 +141,7 @@ def _judge(page: Page, picture: Picture) -> None:
 def _classify(page: Page, picture: Picture, drawn: Path) -> None:
     page.get_by_role("tab", name="Classify images").click()
     images = [str(next((drawn / kind).glob("*.png"))) for kind in ("bean", "ring")]
-    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
+    broken: FilePayload = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
     uploader = _uploader(page, "Choose images of cells")
     uploader.set_input_files(images)
     expect(page.get_by_text("2 images:")).to_be_visible(timeout=LONG)

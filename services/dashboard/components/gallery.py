@@ -11,6 +11,8 @@ from services.dashboard.views.words import plural
 
 EACH = 6
 PIXELS = 96
+MOST_CLASSES = 24
+"""Classes shown; each picture is a request."""
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -28,12 +30,14 @@ def _thumbnails(_client: Client, name: str, version: int, classes: tuple[str, ..
 def examples(client: Client, version: DatasetVersion) -> None:
     """A row of pictures for every class."""
     try:
-        pictures = _thumbnails(client, version.dataset, version.version, version.classes)
+        pictures = _thumbnails(client, version.dataset, version.version, version.classes[:MOST_CLASSES])
     except AimicError as error:
         st.caption(f"The pictures can't be shown just now: {error.message}")
         return
-    for label, count, row in zip(version.classes, version.counts, pictures, strict=True):
+    for label, count, row in zip(version.classes, version.counts, pictures, strict=False):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f"**{label}**  \n{plural(count, 'image')}", width=150)
             for number, picture in enumerate(row, start=1):
                 st.image(picture, width=72, alt=f"{label}, example {number}")
+    if len(version.classes) > MOST_CLASSES:
+        st.caption(f"The other {len(version.classes) - MOST_CLASSES} classes are not shown here.")

@@ -38,6 +38,7 @@ def form(server: Client, names: list[str]) -> None:
         index=None,
         placeholder="Type a new name, or choose one",
         accept_new_options=True,
+        help="Choosing one that exists adds these images to it.",
         key=f"name-{generation}",
         width=420,
     )
@@ -95,7 +96,7 @@ def _more(generation: int) -> LabelRule:
             key=f"labels-{generation}",
             help="A regular expression with a part called label. Leave it empty where folders name the classes.",
         )
-    text = table.getvalue().decode("utf-8-sig", errors="replace") if table else None
+    text = view.table_text(table.getvalue()) if table else None
     return LabelRule(labels_csv=text, group_pattern=patients.strip() or None, label_pattern=labels.strip() or None)
 
 

@@ -54,7 +54,7 @@ def _curves(server: Client, now: Job) -> None:
     rows = view.curves(now, events)
     if not rows.loss:
         if not now.status.over:
-            st.caption("The learning curves appear after the first epoch.")
+            st.caption(view.no_curves_yet(now))
         return
     left, right = st.columns(2, gap="large")
     with left:

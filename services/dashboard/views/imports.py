@@ -34,6 +34,14 @@ def needs_class(files: Chosen, labels_known: bool) -> bool:
     return bool(files.loose) and not files.in_folders and not labels_known
 
 
+def table_text(data: bytes) -> str:
+    """The text of a labels table. Spreadsheets on Windows write cp1252 where they don't write UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
 class Line(NamedTuple):
     """A progress bar and what is written on it; no fraction while the end isn't known."""
 

@@ -142,7 +142,8 @@ def curves(job: Job, events: Iterable[Progress]) -> Curves:
             rows[titles[event.task_id], log.epoch] = log
     loss: list[dict[str, Any]] = []
     accuracy: list[dict[str, Any]] = []
-    for (series, epoch), log in sorted(rows.items()):
+    order = {title: number for number, title in enumerate(titles.values())}
+    for (series, epoch), log in sorted(rows.items(), key=lambda item: (order[item[0][0]], item[0][1])):
         for part, of_loss, of_accuracy in (
             ("learning", log.train_loss, log.train_accuracy),
             ("checking", log.loss, log.accuracy),
@@ -152,6 +153,13 @@ def curves(job: Job, events: Iterable[Progress]) -> Curves:
             if of_accuracy is not None:
                 accuracy.append({"series": series, "part": part, "epoch": epoch, "value": of_accuracy})
     return Curves(loss, accuracy)
+
+
+def no_curves_yet(job: Job) -> str:
+    """Why there is nothing to plot yet."""
+    if job.settings.mode == "frozen":
+        return "A quick training has no learning curves: the last layer is worked out in one go."
+    return "The learning curves appear after the first epoch."
 
 
 def warnings(events: Iterable[Progress]) -> list[str]:

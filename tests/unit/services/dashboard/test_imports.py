@@ -48,6 +48,11 @@ def test_the_estimate_comes_from_the_pace_so_far() -> None:
     assert view.checking(_import(seen=0, total=0), seconds=1).fraction == 1.0
 
 
+def test_tables_of_any_spreadsheet_are_read() -> None:
+    for encoding in ("utf-8", "utf-8-sig", "cp1252"):
+        assert view.table_text("Blutzelle,Größe".encode(encoding)) == "Blutzelle,Größe"
+
+
 def test_sending() -> None:
     assert view.sending(5_000_000, 10_000_000) == view.Line(0.5, "Sending 5 MB of 10 MB")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aimic.domain.job import Job, Progress, ProgressKind, Status, TaskKind, TaskView
+from aimic.domain.job import Job, Progress, ProgressKind, Status, TaskKind, TaskView, TrainSettings
 from services.dashboard.views import jobs as view
 
 MakeTask = Callable[..., TaskView]
@@ -105,6 +105,18 @@ def test_curves_have_a_row_for_each_part_and_the_last_telling_counts(make_task: 
         ("Round 1", "checking", 2, 0.7),
     ]
     assert [r["epoch"] for r in curves.accuracy if r["part"] == "checking"] == [1]
+
+
+def test_curves_come_in_the_order_of_the_plan(make_task: MakeTask, make_job: MakeJob) -> None:
+    job = make_job((make_task(0), make_task(None, TaskKind.REFIT)))
+    curves = view.curves(job, [_epoch(1, "refit-None", 1), _epoch(2, "fold-0", 1)])
+    assert list(dict.fromkeys(row["series"] for row in curves.loss)) == ["Round 1", "Final model"]
+
+
+def test_why_there_is_no_curve(make_job: MakeJob) -> None:
+    assert "first epoch" in view.no_curves_yet(make_job())
+    quick = TrainSettings(networks=("mobilenet_v2",), mode="frozen", weights="imagenet")
+    assert "in one go" in view.no_curves_yet(make_job(settings=quick))
 
 
 def test_a_failure_says_why_and_what_was_kept(make_task: MakeTask, make_job: MakeJob) -> None:
