@@ -18,6 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from aimic.errors import UnavailableError
 
+MARKS = "present.bin"
+"""One byte per row: whether it is there. Its time says when the cache was last opened."""
 KEEP_FREE = 512 << 20
 """Bytes of disk that a cache leaves to everybody else."""
 
@@ -33,6 +35,7 @@ class RowCache:
         directory.mkdir(parents=True, exist_ok=True)
         self._size_file(self._data, rows * self._row_bytes)
         self._size_file(self._marks, rows)
+        os.utime(self._marks)
 
     @property
     def _data(self) -> Path:
@@ -40,7 +43,7 @@ class RowCache:
 
     @property
     def _marks(self) -> Path:
-        return self._directory / "present.bin"
+        return self._directory / MARKS
 
     @staticmethod
     def _size_file(path: Path, size: int) -> None:

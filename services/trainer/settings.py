@@ -18,6 +18,8 @@ class Settings(aimic.settings.Settings):
     """Seconds of training that a crash may cost, at most (more for networks that are slow to write)."""
     trainer_grace_s: float = Field(6.0, gt=0)
     """Seconds that the child has for a last checkpoint when we are asked to stop."""
+    trainer_cache_gib: float = Field(50.0, ge=0)
+    """GiB of prepared pixels and features that are kept; what was used within a day stays in any case."""
     trainer_until_idle: bool = False
     """End with 0 when there is nothing to do, for machines that are started per task."""
     trainer_name: str = Field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")

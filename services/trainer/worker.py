@@ -10,6 +10,7 @@ from aimic.events import TaskReady
 from aimic.ports.events import Events, Subscription
 from aimic.telemetry import new_request_id, request_id
 from services.trainer.api import Ingest
+from services.trainer.caches import forget_old
 from services.trainer.process import Children
 from services.trainer.run import Ending, TaskRun
 from services.trainer.settings import Settings
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 GROUP = "aimic.trainers"
 KEEP_CHILD_S = 60.0
 """Idle time after which the child, and the memory that torch takes, is given up."""
+TIDY_EVERY_S = 3600.0
 LISTEN_S = 0.5
 """Longest wait for a wake-up before looking whether we should stop."""
 
@@ -38,6 +40,7 @@ class Worker:
         self._stopping = threading.Event()
         self._worked_at = time.monotonic()
         """When the last task was left."""
+        self._tidied_at = float("-inf")
         self._away = False
         """Whether ingest could not be reached the last time."""
 
@@ -90,6 +93,10 @@ class Worker:
         now = time.monotonic()
         if now - self._worked_at > KEEP_CHILD_S:
             self._children.close()
+        if now - self._tidied_at > TIDY_EVERY_S:
+            self._tidied_at = now
+            limit = int(self._settings.trainer_cache_gib * 2**30)
+            forget_old(self._settings.home / "cache", limit, time.time())
         end = now + self._settings.poll_s
         while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
             if self._woken(min(left, LISTEN_S)):

@@ -1,0 +1,120 @@
+"""When a worker asks, and when it ends; ingest and the event log are played here."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aimic.domain.job import TaskKind
+from aimic.errors import UnavailableError
+from aimic.events import TaskReady
+from aimic.ports.events import Delivery
+from services.trainer import worker
+from services.trainer.settings import Settings, child_environment
+from services.trainer.worker import Worker
+
+
+class PlayedIngest:
+    """Has nothing to do, or is away; ends the worker after some questions."""
+
+    def __init__(self, questions: int, away: bool = False) -> None:
+        self.left = questions
+        self.away = away
+        self.worker: Worker | None = None
+
+    def claim(self, name: str, kinds: Sequence[TaskKind]) -> None:
+        assert set(kinds) == set(TaskKind)
+        self.left -= 1
+        if self.left == 0 and self.worker is not None:
+            self.worker.stop()
+        if self.away:
+            raise UnavailableError("away")
+
+
+class PlayedEvents:
+    """Wakes up at once, or never, or is broken."""
+
+    def __init__(self, wakes: bool = False, broken: bool = False) -> None:
+        self.wakes = wakes
+        self.broken = broken
+        self.committed = 0
+        self.closed = False
+
+    def subscribe(self, topics: tuple[str, ...], group: str) -> "PlayedEvents":
+        assert topics == ("aimic.tasks",)
+        if self.broken:
+            raise UnavailableError("no broker")
+        return self
+
+    def poll(self, timeout_s: float) -> list[Delivery]:
+        message = TaskReady(site="local", aggregate="t", sequence=1, kind="fold")
+        if self.wakes:
+            return [Delivery(topic="aimic.tasks", key="t", position=1, message=message)]
+        threading.Event().wait(timeout_s)
+        return []
+
+    def commit(self) -> None:
+        self.committed += 1
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _worker(home: Path, ingest: PlayedIngest, events: PlayedEvents, **settings: Any) -> Worker:
+    first: Any = ingest
+    second: Any = events
+    made = Worker(Settings(home=home, **settings), first, second)
+    ingest.worker = made
+    return made
+
+
+@pytest.mark.timeout(10)
+def test_a_wake_up_makes_it_ask_at_once(tmp_path: Path) -> None:
+    ingest, events = PlayedIngest(5), PlayedEvents(wakes=True)
+    _worker(tmp_path, ingest, events, trainer_poll_s=1000).run()
+    assert ingest.left == 0
+    assert events.committed >= 4
+    assert events.closed
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("broken", [True, False])
+def test_it_asks_now_and_then_without_wake_ups(tmp_path: Path, broken: bool) -> None:
+    ingest = PlayedIngest(4)
+    _worker(tmp_path, ingest, PlayedEvents(broken=broken), trainer_poll_s=0.05).run()
+    assert ingest.left == 0
+
+
+@pytest.mark.timeout(10)
+def test_a_machine_for_one_task_ends_when_there_is_nothing_to_do(tmp_path: Path) -> None:
+    ingest = PlayedIngest(100)
+    _worker(tmp_path, ingest, PlayedEvents(), trainer_until_idle=True).run()
+    assert ingest.left == 99
+
+
+@pytest.mark.timeout(10)
+def test_an_ingest_that_is_away_is_no_reason_to_end_but_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LISTEN_S", 0.01)
+    ingest = PlayedIngest(3, away=True)
+    made = _worker(tmp_path, ingest, PlayedEvents(), trainer_until_idle=True, trainer_poll_s=0.02)
+    assert made.not_ready() is None
+    made.run()
+    assert ingest.left == 0
+    assert made.not_ready() == "ingest can't be reached"
+
+
+def test_the_child_gets_its_threads_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIMIC_API_KEY", "secret")
+    environment = child_environment(3)
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert "secret" not in environment.values()
+
+
+def test_one_machine_asks_more_often_than_a_cluster(tmp_path: Path) -> None:
+    here = Settings(home=tmp_path)
+    there = Settings(home=tmp_path, events_url="kafka://broker:9092")
+    assert here.poll_s < there.poll_s == 30
