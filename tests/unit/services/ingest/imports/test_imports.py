@@ -1,7 +1,6 @@
 """Imports from an upload to a version: what comes in, what stays out, and what happens on the way."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,11 +8,8 @@ from sqlalchemy import inspect, text
 
 from aimic.domain.dataset import ImportRequest, LabelRule
 from aimic.domain.site import OWNER
-from aimic.errors import ConflictError, InvalidInputError, UnavailableError
-from services.ingest.datasets.tables import ObjectRow
-from services.ingest.imports import batches, worker
+from aimic.errors import ConflictError, InvalidInputError
 from services.ingest.imports.service import ImportService
-from services.ingest.imports.tables import ImportRow
 from services.ingest.uploads.service import UploadService
 from services.ingest.uploads.tables import UploadRow
 
@@ -209,125 +205,6 @@ def test_an_idempotency_key_gives_the_first_answer(lab: Any, draw: Draw, pack: C
     assert again.json()["id"] == first.json()["id"]
     other = lab.client.post("/api/v1/imports", json=body | {"dataset": "b"}, headers=key)
     assert other.status_code == 409
-
-
-class Killed(BaseException):
-    """As `kill -9` does, it lets nobody clean up after what was committed."""
-
-
-def _kill_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    real, left = batches.commit_batch, count
-
-    def commit(*arguments: Any) -> None:
-        nonlocal left
-        if left == 0:
-            raise Killed
-        left -= 1
-        real(*arguments)
-
-    monkeypatch.setattr(worker, "commit_batch", commit)
-
-
-def _end_leases(lab: Any) -> None:
-    with lab.parts.database.begin("local") as session:
-        for row in session.query(ImportRow):
-            if row.lease_until:
-                row.lease_until -= timedelta(hours=1)
-
-
-def test_a_killed_import_goes_on_from_its_last_batch(
-    lab: Any, make_lab: Callable[[], Any], draw: Draw, sandbox: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "BATCH", 2)
-    files = cells(draw, 5) | {"basophil/a.txt": b"1", "basophil/b.txt": b"2"}
-    started = lab.start(files)
-    with monkeypatch.context() as patch:
-        _kill_after(patch, 3)
-        with pytest.raises(Killed):
-            lab.worker.run_one()
-    other = make_lab()
-    assert not other.worker.run_one(), "the killed worker's lease still runs"
-    _end_leases(other)
-    sandbox.examined = 0
-    state = other.finish(started)
-    assert (state.status, state.seen, state.stored, state.refused) == ("done", 12, 10, 2)
-    assert sandbox.examined <= 6
-    assert other.version()["counts"] == [5, 5]
-    assert len(other.get(f"imports/{state.id}/refused")["items"]) == 2
-    with other.parts.database.read("local") as session:
-        assert {row.refs for row in session.query(ObjectRow)} == {1}
-
-
-def test_a_full_disk_makes_the_import_wait_and_go_on(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = lab.start(cells(draw))
-
-    def full(*_: Any) -> None:
-        raise UnavailableError("The disk is full.", retry_after_s=1)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lab.parts.blobs, "put", full)
-        with pytest.raises(UnavailableError):
-            lab.worker.run_one()
-    assert ImportService(lab.parts).show("local", started.id).status == "ready"
-    assert lab.finish(started).status == "done"
-
-
-def test_a_worker_that_lost_its_lease_writes_nothing_more(
-    lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "BATCH", 2)
-    started = lab.start(cells(draw))
-    real = batches.commit_batch
-
-    def commit(session: Any, row: Any, *rest: Any) -> None:
-        real(session, row, *rest)
-        row.fence += 1
-
-    with monkeypatch.context() as patch:
-        patch.setattr(worker, "commit_batch", commit)
-        assert lab.worker.run_one()
-    state = ImportService(lab.parts).show("local", started.id)
-    assert (state.status, state.seen) == ("running", 2)
-
-
-def test_a_process_that_stops_hands_the_import_back(lab: Any, make_lab: Callable[[], Any], draw: Draw) -> None:
-    started = lab.start(cells(draw))
-    lab.parts.workers.stopping.set()
-    assert lab.worker.run_one()
-    assert ImportService(lab.parts).show("local", started.id).status == "ready"
-    assert make_lab().finish(started).status == "done"
-
-
-def test_an_error_that_stays_ends_the_import_after_three_tries(
-    lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = lab.start(cells(draw))
-
-    def broken(*_: Any) -> None:
-        raise RuntimeError("unforeseen")
-
-    monkeypatch.setattr(worker, "commit_batch", broken)
-    for _ in range(3):
-        with pytest.raises(RuntimeError):
-            lab.worker.run_one()
-    state = ImportService(lab.parts).show("local", started.id)
-    assert state.status == "failed"
-    assert "three times" in str(state.error)
-    assert not lab.worker.run_one()
-
-
-def test_bytes_that_were_deleted_come_back_as_a_new_generation(lab: Any, draw: Draw) -> None:
-    lab.import_({"a/1.png": draw(1), "b/1.png": draw(2)})
-    with lab.parts.database.begin("local") as session:
-        for row in session.query(ObjectRow):
-            row.dying_at = lab.parts.database.now(session)
-    lab.import_({"a/1.png": draw(1)}, "again")
-    with lab.parts.database.read("local") as session:
-        assert sorted((row.generation, row.dying_at is None) for row in session.query(ObjectRow)) == [
-            (0, False),
-            (1, True),
-        ]
-    assert len(lab.objects()) == 3
 
 
 def test_events_tell_the_end(lab: Any, draw: Draw) -> None:
