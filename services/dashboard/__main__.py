@@ -1,5 +1,8 @@
 """`python -m services.dashboard`: serve until SIGTERM or Ctrl-C."""
 
+import signal
+from types import FrameType
+
 import uvicorn
 
 from aimic.auth import refuse_open_bind
@@ -9,8 +12,15 @@ from services.dashboard import logs
 from services.dashboard.settings import settings
 
 
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's arguments
+    raise SystemExit(0)
+
+
 def main() -> None:
     """Start the dashboard and its operations port; both end within a few seconds of a signal."""
+    # uvicorn raises the signal once more after its own shutdown; ours then ends us with everything closed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     chosen = settings()
     setup_logging("dashboard", chosen.log_level)
     refuse_open_bind(chosen)

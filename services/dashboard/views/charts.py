@@ -80,7 +80,8 @@ def confusion(cells: Sequence[Row]) -> Any:
     )
     numbers = base.mark_text(fontSize=12, lineBreak="\n", dy=-6, lineHeight=14).encode(
         text="text:N",
-        color=alt.condition("datum.share > 0.45", alt.value("#FFFFFF"), alt.value(INK)),
+        # From here on white has the better contrast.
+        color=alt.condition("datum.share > 0.77", alt.value("#FFFFFF"), alt.value(INK)),
     )
     return _legible((squares + numbers).properties(width=alt.Step(step), height=alt.Step(step)))
 
