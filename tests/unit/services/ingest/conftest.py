@@ -233,7 +233,9 @@ class Scene:
         split = self.client.get(f"/api/v1/jobs/{job['id']}/split").json()
         with self.parts.database.read("local") as session:
             data = reading.load_version(session, self.parts.blobs, "local", job["dataset"])
-        return exported_bundle(data, split["folds"], job, seed)
+        parent = job["settings"]["weights"].partition(":")[2]
+        known = self.client.get(f"/api/v1/models/{parent}").json()["bundle_hash"] if parent else None
+        return exported_bundle(data, split["folds"], job, seed, known)
 
     def finish_all(self, job: dict[str, Any], seed: int = 0) -> None:
         """Work until nothing is left to claim."""
@@ -246,7 +248,9 @@ class Scene:
             assert answer.status_code == 204, answer.text
 
 
-def exported_bundle(data: reading.VersionData, folds: Sequence[int], job: dict[str, Any], seed: int) -> bytes:
+def exported_bundle(
+    data: reading.VersionData, folds: Sequence[int], job: dict[str, Any], seed: int, parent: str | None = None
+) -> bytes:
     """A tiny bundle with this membership, as one file."""
     side, classes = 8, data.manifest.classes
     info = BundleInfo(
@@ -264,7 +268,9 @@ def exported_bundle(data: reading.VersionData, folds: Sequence[int], job: dict[s
         metrics={"pooled": {"accuracy": 0.9}},
         class_mix=data.manifest.counts(),
         temperature=Temperature(),
-        weights_card=WeightsCard(kind="none", source="random", sha256=None, licence="none", head_replaced=False),
+        weights_card=WeightsCard(
+            kind="bundle" if parent else "none", source="x", sha256=parent, licence="none", head_replaced=False
+        ),
         libraries={},
     )
     weights = {"fc.weight": np.full((len(classes), 2), seed, np.float32)}

@@ -1,7 +1,17 @@
 """Evaluations: no image that the model could know is judged, and each left-out one is listed with the reason."""
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from aimic.nets.info import BundleInfo
+from services.ingest.datasets.reading import load_version
+from services.ingest.datasets.tables import ThumbRow
+from services.ingest.evaluations.knowledge import known
+from services.ingest.models.bundles import opened
 
 EVALUATE = "/api/v1/models/cells-resnet34/versions/1/evaluate"
 
@@ -78,3 +88,50 @@ def test_weights_of_a_model_that_saw_the_judged_images_are_refused(scene: Any) -
     assert answer.status_code == 201, answer.text
     weights = scene.claim()["weights"]
     assert weights["kind"] == "model" and weights["url"].startswith("file://") and len(weights["sha256"]) == 64
+
+
+def test_what_a_model_s_own_beginning_was_trained_on_counts_too(scene: Any) -> None:
+    _model(scene)
+    scene.seed("new", labels=[0, 1] * 6, first=500)
+    settings = {"networks": ["resnet34"], "split": {"k": 2}, "weights": "model:cells-resnet34"}
+    job = scene.client.post("/api/v1/jobs", json={"dataset": "new", "model": "child", "settings": settings}).json()
+    scene.finish_all(job)
+    for name in ("cells", "new"):
+        answer = scene.client.post("/api/v1/models/child/versions/1/evaluate", json={"dataset": name})
+        assert answer.status_code == 422 and "nothing is left" in answer.json()["detail"]
+
+
+def test_a_copy_of_a_training_image_is_left_out(scene: Any) -> None:
+    _model(scene)
+    again, more = scene.seed("again"), scene.seed("more", labels=[0, 1] * 3, first=600)
+    with scene.parts.database.begin("local") as session:
+        theirs = session.get_one(ThumbRow, ("local", again.samples[3].sha256))
+        flipped = np.frombuffer(theirs.pixels, np.uint8).reshape(48, 48, 3)[:, ::-1]
+        session.get_one(ThumbRow, ("local", more.samples[2].sha256)).pixels = flipped.tobytes()
+    answer = scene.client.post(EVALUATE, json={"dataset": "more"}).json()
+    assert [(item["code"], item["name"]) for item in answer["left_out"]] == [
+        ("near_duplicate", f"image-{more.samples[2].sha256[:6]}.png")
+    ]
+
+
+def test_a_foreign_model_is_judged_by_the_hashes_in_its_bundle(scene: Any) -> None:
+    job = scene.start()
+    data, near = scene.bundle(job), "0" * 15
+    scene.seed("abroad", labels=[0, 1, 0], first=8)  # image 8 is the model's own, 12 and 13 are not here
+    with scene.parts.database.read("local") as session:
+        version = load_version(session, scene.parts.blobs, "local", "abroad")
+    info = foreign(data, scene.parts.settings.home / "scratch", near)
+    strange = replace(
+        version, analysis=version.analysis.model_copy(update={"phashes": ("f" * 16, near + "1", "f" * 16)})
+    )
+    with scene.parts.database.read("local") as session:
+        found = known(scene.parts, session, [info], strange, range(3))
+    assert found == {0: "same_image", 1: "near_duplicate"}
+
+
+def foreign(data: bytes, scratch: Path, phash: str) -> BundleInfo:
+    """The bundle's description as if its training set, of the first image and a strange one, were elsewhere."""
+    with opened([data], scratch) as (_, _, info):
+        own = info.membership[8].model_copy(update={"phash": "a" * 16})
+        other = info.membership[0].model_copy(update={"sha256": "0" * 64, "phash": phash + "0"})
+        return info.model_copy(update={"manifest_hash": "0" * 64, "membership": (own, other)})
