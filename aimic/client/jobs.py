@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 
 from aimic.client.events import follow
 from aimic.client.paging import pages
@@ -20,9 +21,9 @@ class Jobs:
         """Start a job; InvalidInputError with the reason when it can't be done. Sent twice, it starts once."""
         return Job.model_validate(self._transport.create("/api/v1/jobs", request.model_dump(mode="json")))
 
-    def list(self) -> list[Job]:
-        """All jobs, newest first."""
-        return list(pages(self._transport, "/api/v1/jobs", Job))
+    def list(self, most: int | None = None) -> list[Job]:
+        """All jobs (or the `most` newest), newest first."""
+        return list(islice(pages(self._transport, "/api/v1/jobs", Job, limit=min(most or 200, 200)), most))
 
     def show(self, job_id: str) -> Job:
         """A job with its tasks as they are now."""

@@ -4,12 +4,13 @@ import streamlit as st
 
 from aimic.client import Client
 from aimic.domain.dataset import Dataset
-from aimic.domain.job import Job
 from services.dashboard.components import links
 from services.dashboard.components.connection import client
 from services.dashboard.components.errors import plainly
 from services.dashboard.pages import choosing, watching
 from services.dashboard.views import jobs as view
+
+SHOWN = 12
 
 
 def show() -> None:
@@ -32,7 +33,7 @@ def show() -> None:
             links.to("Data", "Bring in images first", "to-data")
             return
         _new(server, sets)
-        _past(server.jobs.list())
+        _past(server)
 
 
 def _new(server: Client, sets: list[Dataset]) -> None:
@@ -46,12 +47,15 @@ def _new(server: Client, sets: list[Dataset]) -> None:
         choosing.form(server, version)
 
 
-def _past(jobs: list[Job]) -> None:
+def _past(server: Client) -> None:
     st.subheader("Trainings")
+    everything = st.session_state.get("all-jobs", False)
+    # One more than is shown tells whether there are more.
+    jobs = server.jobs.list(None if everything else SHOWN + 1)
     if not jobs:
         st.caption("None yet. Press Start above; you can watch it here and close the page meanwhile.")
         return
-    for job in jobs:
+    for job in jobs if everything else jobs[:SHOWN]:
         with st.container(border=True):
             words, button = st.columns([6, 1], vertical_alignment="center")
             words.markdown(
@@ -61,3 +65,5 @@ def _past(jobs: list[Job]) -> None:
             if button.button("Look", key=f"look-{job.id}", icon=":material/visibility:", width="stretch"):
                 st.query_params["job"] = job.id
                 st.rerun()
+    if len(jobs) > SHOWN and not everything:
+        st.button("Show older ones", on_click=lambda: st.session_state.update({"all-jobs": True}))

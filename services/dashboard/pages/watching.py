@@ -3,7 +3,7 @@
 import streamlit as st
 
 from aimic.client import Client
-from aimic.domain.job import Job, Progress, Status
+from aimic.domain.job import Job, Progress, ProgressKind, Status
 from services.dashboard.components import links, notes
 from services.dashboard.components.errors import plainly
 from services.dashboard.views import charts, words
@@ -41,10 +41,14 @@ def _live(server: Client, job_id: str) -> None:
 
 
 def _events(server: Client, job_id: str) -> list[Progress]:
-    """All events so far; only the new ones are fetched."""
-    events: list[Progress] = st.session_state.setdefault(f"events-{job_id}", [])
-    events.extend(server.jobs.progress(job_id, after=events[-1].sequence if events else 0))
-    return events
+    """All epochs and remarks so far; only new events are fetched, and those of batches are not kept."""
+    after, events = st.session_state.get(f"events-{job_id}", (0, []))
+    for event in server.jobs.progress(job_id, after):
+        after = event.sequence
+        if event.kind is not ProgressKind.BATCH:
+            events.append(event)
+    st.session_state[f"events-{job_id}"] = (after, events)
+    return list(events)
 
 
 def _curves(server: Client, now: Job) -> None:

@@ -176,8 +176,10 @@ def title(job: Job) -> str:
 
 def failure(job: Job) -> str:
     """Why a job stopped and what was kept."""
-    reasons = [job.error, *(task.error for task in job.tasks if task.status is Status.FAILED)]
-    reason = next((text for text in reasons if text), "The reason was not recorded.")
+    many = len(job.settings.networks) > 1
+    # A task's own words, under its plain title; the job's error names it by its key.
+    reasons = [f"{task_title(task, many)}: {task.error}" for task in job.tasks if task.status is Status.FAILED]
+    reason = (reasons[0] if reasons else job.error or "The reason was not recorded.").rstrip(". ") + "."
     kept = sum(task.status is Status.DONE for task in job.tasks)
     return f"{reason} {kept} of {len(job.tasks)} steps were finished. Your images and other models are untouched."
 

@@ -99,3 +99,9 @@ def test_lists_are_read_to_their_end(server: Any) -> None:
 
     server.on("GET", "/api/v1/datasets", page)
     assert [d.name for d in server.client().datasets.list()] == ["set0", "set1", "set2"]
+
+
+def test_a_list_of_some_asks_for_no_more(server: Any) -> None:
+    server.on("GET", "/api/v1/jobs", {"items": [], "next": None})
+    assert server.client().jobs.list(3) == []
+    assert server.requests[0].url.params["limit"] == "3"

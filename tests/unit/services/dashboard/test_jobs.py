@@ -121,8 +121,9 @@ def test_why_there_is_no_curve(make_job: MakeJob) -> None:
 
 def test_a_failure_says_why_and_what_was_kept(make_task: MakeTask, make_job: MakeJob) -> None:
     tasks = (make_task(0, status=Status.DONE), make_task(1, status=Status.FAILED, error="Out of memory."))
-    text = view.failure(make_job(tasks, status=Status.FAILED))
-    assert text.startswith("Out of memory. 1 of 2 steps were finished.")
+    text = view.failure(make_job(tasks, status=Status.FAILED, error="mobilenet_v2/fold/1 could not be done"))
+    assert text.startswith("Round 2: Out of memory. 1 of 2 steps were finished.")
+    assert view.failure(make_job((), status=Status.FAILED)).startswith("The reason was not recorded.")
 
 
 def test_warnings_are_told_once() -> None:
