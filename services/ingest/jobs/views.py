@@ -75,9 +75,17 @@ def eta_s(tasks: list[TaskRow]) -> float | None:
     left = 0.0
     for task in tasks:
         if task.kind in _WITH_EPOCHS and not Status(task.status).over:
-            left += max(0, (task.epochs_total or epochs) - task.epochs_done) * (task.epoch_s or seconds)
+            left += max(0.0, (task.epochs_total or epochs) - _epochs_done(task)) * (task.epoch_s or seconds)
     side_by_side = sum(task.status == Status.RUNNING and task.kind in _WITH_EPOCHS for task in tasks)
     return round(left / max(1, side_by_side), 1)
+
+
+def _epochs_done(task: TaskRow) -> float:
+    """Whole epochs, and the part of the one that is running."""
+    batch = task.batch or {}
+    if batch.get("phase") != "train" or batch.get("epoch") != task.epochs_done + 1 or not batch.get("batches"):
+        return float(task.epochs_done)
+    return task.epochs_done + min(1.0, float(batch.get("batch") or 0) / float(batch["batches"]))
 
 
 def told(row: ProgressRow) -> Progress:

@@ -13,11 +13,13 @@ from services.ingest.models.service import Origin, register
 from services.ingest.tasks import objects, repository
 from services.ingest.tasks.holding import Held, holding, locked, look, same_fence
 from services.ingest.tasks.tokens import TaskToken
+from services.ingest.tasks.values import finite
 
 
 def finish(parts: Ingest, token: TaskToken, report: FinishReport) -> None:
     """Take the result. The same report again (the first answer was lost) changes nothing."""
     same_fence(token, report.fence)
+    report = report.model_copy(update={"result": finite(report.result)})
     if _was_taken(parts, token, report):
         return
     with parts.database.read(token.site) as session:

@@ -1,6 +1,7 @@
 """What a holder reports while it works: it lives, how far it is, what it has saved, that it gives up."""
 
 import json
+from typing import Any
 
 from aimic.domain.job import ProgressKind, Status
 from aimic.domain.work import (
@@ -12,7 +13,7 @@ from aimic.domain.work import (
     ProgressReport,
     Renewal,
 )
-from aimic.errors import ConflictError, TooLargeError
+from aimic.errors import ConflictError, InvalidInputError, TooLargeError
 from services.ingest import leases
 from services.ingest.database import Database
 from services.ingest.jobs import lifecycle
@@ -20,6 +21,7 @@ from services.ingest.jobs.journal import tell
 from services.ingest.tasks import repository, tokens
 from services.ingest.tasks.holding import Held, holding, locked, same_fence
 from services.ingest.tasks.tokens import TaskToken
+from services.ingest.tasks.values import finite
 
 EVENT_LIMIT = 16 * 1024
 """Bytes of one progress event's data as JSON."""
@@ -42,8 +44,9 @@ def progress(database: Database, token: TaskToken, report: ProgressReport) -> No
     for event in report.events:
         if len(json.dumps(event.data)) > EVENT_LIMIT:
             raise TooLargeError(f"A progress event has at most {EVENT_LIMIT} bytes.")
+    events = [event.model_copy(update={"data": finite(event.data)}) for event in report.events]
     with holding(database, token) as held:
-        for event in report.events:
+        for event in events:
             _note(held, event)
             tell(held.session, held.job, held.now, event.kind, event.data, held.task)
 
@@ -51,11 +54,21 @@ def progress(database: Database, token: TaskToken, report: ProgressReport) -> No
 def _note(held: Held, event: ProgressItem) -> None:
     task, data = held.task, event.data
     if event.kind is ProgressKind.BATCH:
+        for name in ("epoch", "epochs", "batch", "batches"):
+            _number(data, name)
         task.batch = data
     elif event.kind is ProgressKind.EPOCH:
-        task.epochs_done = int(data.get("epoch") or 0)
-        task.epochs_total = int(data.get("epochs") or 0) or None
-        task.epoch_s = float(data.get("seconds") or 0) or None
+        task.epochs_done = int(_number(data, "epoch"))
+        task.epochs_total = int(_number(data, "epochs")) or None
+        task.epoch_s = _number(data, "seconds") or None
+
+
+def _number(data: dict[str, Any], name: str) -> float:
+    """What later arithmetic rests on; 0 when it isn't said."""
+    value = data.get(name)
+    if value is not None and (not isinstance(value, int | float) or not 0 <= value < 1e9):
+        raise InvalidInputError(f"In a progress event {name!r} is a number, not {str(value)[:50]!r}.")
+    return value or 0
 
 
 def checkpoint(database: Database, token: TaskToken, report: CheckpointReport) -> None:

@@ -62,6 +62,9 @@ def test_the_rest_of_the_time_is_estimated_from_the_epochs(scene: Any) -> None:
     scene.tell(claim, "progress", events=[_epoch(1, 1.0)])
     # this fold has 3 epochs left, the other fold and the refit 4 each, one after the other
     assert scene.job(job["id"])["eta_s"] == 110.0
+    half = {"phase": "train", "epoch": 2, "epochs": 4, "batch": 5, "batches": 10}
+    scene.tell(claim, "progress", events=[{"kind": "batch", "data": half}])
+    assert scene.job(job["id"])["eta_s"] == 105.0
 
 
 def test_a_stream_goes_on_after_the_last_event_id_and_ends_with_the_job(scene: Any) -> None:
@@ -106,6 +109,32 @@ def test_when_the_process_ends_streams_end(scene: Any) -> None:
     started = time.monotonic()
     assert _stream(scene.client, job["id"])
     assert time.monotonic() - started < 5
+
+
+def test_numbers_that_are_none_are_refused(scene: Any) -> None:
+    job = scene.start()
+    claim = scene.claim()
+    for kind, name in (("batch", "batches"), ("epoch", "epochs"), ("epoch", "seconds")):
+        for bad in ("many", -1, [2]):
+            answer = scene.tell(claim, "progress", events=[{"kind": kind, "data": {"phase": "train", name: bad}}])
+            assert answer.status_code == 422
+    assert scene.job(job["id"])["eta_s"] is None
+
+
+def test_a_loss_that_ran_away_is_shown_as_absent(scene: Any) -> None:
+    job = scene.start()
+    claim = scene.claim()
+    url, token = f"/api/v1/tasks/{claim['task']['id']}", {"X-Task-Token": claim["token"]}
+    body = '{"fence": 1, "events": [{"kind": "epoch", "data": {"epoch": 1, "train_loss": NaN, "seconds": Infinity}}]}'
+    headers = {**token, "content-type": "application/json"}
+    assert scene.client.post(f"{url}/progress", content=body, headers=headers).status_code == 204
+    items = scene.client.get(f"/api/v1/jobs/{job['id']}/progress").json()["items"]
+    assert items[-1]["data"] == {"epoch": 1, "train_loss": None, "seconds": None}
+    body = '{"fence": 1, "result": {"deep": [1.5, {"loss": -Infinity}]}}'
+    assert scene.client.post(f"{url}/finish", content=body, headers=headers).status_code == 204
+    scene.tell(scene.claim(kinds=["fold"]), "finish", result={})
+    inputs = scene.claim(kinds=["judge"])["inputs"]
+    assert inputs[claim["task"]["key"]]["result"] == {"deep": [1.5, {"loss": None}]}
 
 
 def test_an_event_has_a_limit(scene: Any) -> None:
