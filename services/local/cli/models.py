@@ -132,7 +132,7 @@ def _metrics(metrics: dict[str, Any], classes: tuple[str, ...]) -> list[Renderab
 def _row(model: ModelVersion) -> tuple[object, ...]:
     accuracy = number((model.metrics.get("pooled") or {}).get("accuracy"))
     made = f"{model.created_at:%Y-%m-%d %H:%M}"
-    return f"{model.name}:{model.version}", model.stage, model.network, accuracy, ", ".join(model.classes), made
+    return f"{model.name}:{model.version}", model.stage, model.network, accuracy, len(model.classes), made
 
 
 def _evaluation_words(done: Evaluation) -> RenderableType:

@@ -1,6 +1,7 @@
 """What every command shares: the options, the client, and two ways to show a result."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ Server = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 """Results. Standard output carries nothing else, so that `--json` can be piped."""
 err = Console(stderr=True, highlight=False)
 """Progress and errors."""
@@ -55,7 +56,10 @@ def plain(value: Any) -> Any:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
     """A plain table; numbers should come formatted."""
-    made = Table(*headings, title=title, box=None, pad_edge=False, title_justify="left")
+    made = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    for heading in headings:
+        # Folded, never cut: an id with its end missing can't be used.
+        made.add_column(heading, overflow="fold")
     for row in rows:
         made.add_row(*(str(cell) for cell in row))
     return made
