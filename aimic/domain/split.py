@@ -59,9 +59,7 @@ class Split(Value):
         """Samples that fit fold f's weights: neither reported, inner, locked nor set aside."""
         inner = set(self.inner[fold])
         return tuple(
-            i
-            for i, f in enumerate(self.folds)
-            if (f >= 0 or f == ALWAYS_TRAIN) and f != fold and i not in inner
+            i for i, f in enumerate(self.folds) if (f >= 0 or f == ALWAYS_TRAIN) and f != fold and i not in inner
         )
 
     def reported(self, fold: int) -> tuple[int, ...]:
