@@ -22,7 +22,7 @@ WORSE_IN_A_ROW = 2
 CHOICE_TOLERANCE = 1e-5
 FINAL_TOLERANCE = 1e-7
 """Largest entry of the scaled gradient at which a head is done."""
-NO_LENGTH = 1e-12
+NO_LENGTH = 1e-10
 """Share of the longest axis' variance below which features don't vary along an axis."""
 
 
@@ -76,9 +76,7 @@ class Problem:
         self._y = torch.from_numpy(targets)
         self._classes = classes
         x = torch.from_numpy(np.ascontiguousarray(features))
-        lengths, axes = torch.linalg.eigh(x.T @ x / len(x))
-        kept = lengths > NO_LENGTH * float(lengths[-1].clamp(min=1e-30))
-        self._variance, self._axes = lengths[kept], axes[:, kept].contiguous()
+        self._variance, self._axes = _principal_axes(x)
         self._x = x @ self._axes
 
     def solve(self, strength: float, start: Head | None, tolerance: float) -> Head:
@@ -127,6 +125,16 @@ class Problem:
         excess /= len(self._y)
         slope = torch.cat([excess.T @ self._x + 2 * strength * weight, excess.sum(0)[:, None]], dim=1)
         return float(value), slope
+
+
+def _principal_axes(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variances [a] and unit axes [d, a] of features [n, d], a ≤ min(n, d), from the smaller Gram matrix."""
+    few = len(x) < x.shape[1]
+    lengths, turned = torch.linalg.eigh((x @ x.T if few else x.T @ x) / len(x))
+    kept = lengths > NO_LENGTH * float(lengths[-1].clamp(min=1e-30))
+    lengths, turned = lengths[kept], turned[:, kept]
+    axes = x.T @ turned / (len(x) * lengths).sqrt() if few else turned
+    return lengths, axes.contiguous()
 
 
 def loss_of(head: Head, features: Floats, targets: NDArray[np.int64]) -> float:

@@ -35,14 +35,15 @@ def _probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
+@pytest.mark.parametrize("images", [N, D - 6])
 @pytest.mark.parametrize("strength", [1e-1, 1e-3, 1e-5])
 def test_gives_the_probabilities_of_scikit_learn(
-    data: tuple[NDArray[np.float64], NDArray[np.int64]], strength: float
+    data: tuple[NDArray[np.float64], NDArray[np.int64]], strength: float, images: int
 ) -> None:
-    features, targets = data
+    features, targets = data[0][:images], data[1][:images]
     standard = Standard.of(features)
     ours = Problem(standard(features), targets, CLASSES).solve(strength, None, FINAL_TOLERANCE).folded(standard)
-    theirs = LogisticRegression(C=1 / (2 * strength * N), tol=1e-9, max_iter=20_000)
+    theirs = LogisticRegression(C=1 / (2 * strength * images), tol=1e-9, max_iter=20_000)
     scaled = StandardScaler().fit_transform(features)
     theirs.fit(scaled, targets)
     difference = _probabilities(ours.logits(features)) - theirs.predict_proba(scaled)
