@@ -19,7 +19,7 @@ LAMBDAS = tuple(10.0**exponent for exponent in (-1, -1.5, -2, -2.5, -3, -3.5, -4
 """From strong to weak, so that each head starts from its neighbour's."""
 WORSE_IN_A_ROW = 2
 """λ gets no weaker once this many in a row were worse on the inner part: the loss over λ has one valley."""
-CHOICE_TOLERANCE = 1e-5
+CHOICE_TOLERANCE = 1e-4
 FINAL_TOLERANCE = 1e-7
 """Largest entry of the scaled gradient at which a head is done."""
 NO_LENGTH = 1e-10
