@@ -30,7 +30,9 @@ class Authenticator:
         if self._key is None:
             self._check_local(headers)
             return OWNER
-        if hmac.compare_digest(_sent_key(headers.get("authorization", "")), self._key.encode()):
+        authorization = headers.get("authorization", "")
+        if hmac.compare_digest(_sent_key(authorization), self._key.encode()):
+            _refuse_lent_credentials(authorization, headers)
             return OWNER
         raise NotAuthenticatedError("Send the API key as 'Authorization: Bearer <key>'.")
 
@@ -41,6 +43,14 @@ class Authenticator:
             raise ForbiddenError(
                 f"This installation has no key, so it answers to this machine only, not to {origin or host}."
             )
+
+
+def _refuse_lent_credentials(authorization: str, headers: Mapping[str, str]) -> None:
+    # A browser sends a remembered Basic password with other sites' forms too; a bearer token it never sends by itself.
+    origin = headers.get("origin")
+    lent = authorization.lower().startswith("basic") and origin is not None
+    if lent and urlsplit(origin).netloc != headers.get("host"):
+        raise ForbiddenError(f"This page comes from {origin}, not from this installation, so it may do nothing here.")
 
 
 def _sent_key(authorization: str) -> bytes:

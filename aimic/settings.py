@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     @classmethod
     def _local_defaults(cls, values: dict[str, object]) -> dict[str, object]:
         home = Path(str(values.get("home") or Path.home() / ".aimic")).absolute()
+        if set("?#%") & set(str(home)):
+            raise ValueError(f"{home} has ?, # or % in its name, which an address can't carry; choose another --home")
         values["home"] = home
         values["blobs_url"] = values.get("blobs_url") or f"file://{home}/objects"
         values["events_url"] = values.get("events_url") or f"sqlite:///{home}/events.db"
@@ -41,12 +43,28 @@ class Settings(BaseSettings):
         return values
 
     def key(self) -> str | None:
-        """The API key, from the variable or the file; None when there is none."""
+        """The API key, from the variable or the file; None when neither is set.
+
+        SystemExit when one is set and empty or unreadable: a typing slip must not open the installation.
+        """
         if self.api_key is not None:
-            return self.api_key.get_secret_value()
+            return _not_empty(self.api_key.get_secret_value(), "AIMIC_API_KEY")
         if self.api_key_file is not None:
-            return self.api_key_file.read_text().strip()
+            return _not_empty(_read_secret(self.api_key_file), f"the key file {self.api_key_file}")
         return None
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise SystemExit(f"The key file {path} can't be read ({error.strerror}). Nothing was started.") from None
+
+
+def _not_empty(key: str, place: str) -> str:
+    if not key.strip():
+        raise SystemExit(f"{place} is empty. Put a long random key in it, or leave it unset. Nothing was started.")
+    return key
 
 
 def is_loopback(host: str) -> bool:

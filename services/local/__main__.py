@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.text import Text
 
 from aimic.errors import AimicError
 from services.local.cli import datasets, jobs, models
@@ -64,7 +65,7 @@ def main() -> None:
     except AimicError as error:
         _fail(error.code, error.message)
     except ValidationError as error:
-        words = "; ".join(f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors())
+        words = "; ".join(issue["msg"].removeprefix("Value error, ") for issue in error.errors())
         _fail("invalid_input", f"{words}. Nothing was changed.")
     except KeyboardInterrupt:
         _fail("interrupted", "Stopped here. Work that was started on the platform goes on.", status=130)
@@ -77,7 +78,7 @@ def _fail(code: str, message: str, status: int = 1) -> None:
     if "--json" in sys.argv:
         typer.echo(json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False))
     else:
-        err.print(f"[red]Error:[/red] {message}", markup=True)
+        err.print(Text.assemble(("Error: ", "red"), message))
     raise SystemExit(status)
 
 

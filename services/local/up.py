@@ -71,7 +71,7 @@ def _check_disk(settings: LocalSettings) -> None:
 
 
 def _announce(settings: LocalSettings, console: Console) -> None:
-    console.print(f"\n[bold]AIMIC is ready: {settings.front_url}[/bold]")
+    console.print(f"\nAIMIC is ready: {settings.front_url}", style="bold")
     console.print(f"  pages and REST   {settings.front_url}")
     console.print(f"  gRPC             127.0.0.1:{settings.inference_grpc_port}")
     console.print(f"  data             {settings.home}")

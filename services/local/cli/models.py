@@ -20,7 +20,7 @@ def list_(server: Server = None, as_json: Json = False) -> None:
     """All versions, newest first."""
     with connect(server) as client:
         found = client.models.list()
-    headings = ("model", "stage", "network", "accuracy", "classes", "made")
+    headings = ("model", "stage", "network", "accuracy", "protocol", "classes", "made")
     show(as_json, found, lambda: table(headings, map(_row, found)))
 
 
@@ -110,7 +110,7 @@ def _metrics(metrics: dict[str, Any], classes: tuple[str, ...]) -> list[Renderab
     low, high = (pooled.get("interval") or {}).get("accuracy") or (None, None)
     lines: list[RenderableType] = [
         f"accuracy {number(pooled.get('accuracy'))} (95 % interval {number(low, 3)} to {number(high, 3)}), "
-        f"macro F1 {number(pooled.get('macro_f1'))}, {pooled.get('n', '–')} images, protocol {metrics.get('protocol')}",
+        f"macro F1 {number(pooled.get('macro_f1'))}, {pooled.get('n', '–')} images, protocol: {_protocol(metrics)}",
         str(metrics.get("statement", "")),
     ]
     mean = (metrics.get("mean") or {}).get("accuracy")
@@ -129,10 +129,23 @@ def _metrics(metrics: dict[str, Any], classes: tuple[str, ...]) -> list[Renderab
     return lines
 
 
+def _protocol(metrics: dict[str, Any]) -> str:
+    name = str(metrics.get("protocol", "–"))
+    return "paper (epoch chosen on the reported images)" if name == "paper" else name
+
+
 def _row(model: ModelVersion) -> tuple[object, ...]:
     accuracy = number((model.metrics.get("pooled") or {}).get("accuracy"))
     made = f"{model.created_at:%Y-%m-%d %H:%M}"
-    return f"{model.name}:{model.version}", model.stage, model.network, accuracy, len(model.classes), made
+    return (
+        f"{model.name}:{model.version}",
+        model.stage,
+        model.network,
+        accuracy,
+        _protocol(model.metrics),
+        len(model.classes),
+        made,
+    )
 
 
 def _evaluation_words(done: Evaluation) -> RenderableType:

@@ -19,9 +19,10 @@ Server = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-"""Results. Standard output carries nothing else, so that `--json` can be piped."""
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+"""Results. Standard output carries nothing else, so that `--json` can be piped. No markup: names of files and
+classes are printed as they are, `[band]` included."""
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """Progress and errors."""
 
 

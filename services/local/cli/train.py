@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from aimic.client import Client
 from aimic.domain.job import JobRequest, TrainSettings
@@ -79,9 +80,24 @@ def _invalid(error: ValidationError, option: str) -> InvalidInputError:
         name = option or "--" + "-".join(str(part) for part in issue["loc"]).replace("_", "-").replace(
             "networks", "network"
         )
-        words = issue["msg"].removeprefix("Value error, ")
+        words = _words(issue)
         issues.append(f"{name}: {words}" if issue["loc"] or option else words)
     return InvalidInputError("; ".join(issues) + ". Nothing was started.")
+
+
+def _words(issue: ErrorDetails) -> str:
+    bounds = {
+        "greater_than": ("more than", "gt"),
+        "greater_than_equal": ("at least", "ge"),
+        "less_than": ("less than", "lt"),
+        "less_than_equal": ("at most", "le"),
+    }
+    if issue["type"] in bounds:
+        words, bound = bounds[issue["type"]]
+        return f"it must be {words} {issue['ctx'][bound]:g}, not {issue['input']:g}"
+    if issue["type"] == "literal_error":
+        return f"{issue['input']!r} is not known; choose {issue['ctx']['expected']}"
+    return issue["msg"].removeprefix("Value error, ")
 
 
 def _start(client: Client, weights: str) -> str:

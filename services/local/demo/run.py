@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from rich.console import Group
+from rich.text import Text
 
 from aimic.client import Client
 from aimic.domain.dataset import DatasetVersion, LabelRule
@@ -41,11 +42,12 @@ def run_demo(home: Path, once: bool) -> int:
             out.print(f"\nDone in {time.monotonic() - started:.0f} s. Look at it: {settings.front_url}")
             if not once:
                 out.print("The platform stays up until Ctrl-C.")
-                platform.process.wait()
+                return platform.process.wait()
     except KeyboardInterrupt:
-        return 0
+        # Ctrl-C is how a person ends a demo that stays up; one that should end by itself was cut short.
+        return 130 if once else 0
     except AimicError as error:
-        err.print(f"[red]Error:[/red] {error.message}")
+        err.print(Text.assemble(("Error: ", "red"), error.message))
         return 1
     return 0
 
@@ -53,7 +55,7 @@ def run_demo(home: Path, once: bool) -> int:
 def _carry_through(settings: LocalSettings) -> None:
     pictures = settings.home / DATASET
     count = draw_set(pictures)
-    out.print(f"\n[bold]{HEADING}[/bold]: {count} images of {len(KINDS)} kinds and 12 drawn patients in {pictures}")
+    out.print(f"\n{HEADING}: {count} images of {len(KINDS)} kinds and 12 drawn patients in {pictures}")
     with Client(settings.front_url, settings.key()) as client:
         done = client.datasets.import_(pictures, DATASET, LabelRule(group_pattern=r"/(P\d+)_"))
         version = client.datasets.version(DATASET, done.version) if done.version else None

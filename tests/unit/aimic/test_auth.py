@@ -50,6 +50,13 @@ def test_anything_else_does_not(sent: str) -> None:
         Authenticator(KEYED).authenticate({"host": "127.0.0.1", "authorization": sent})
 
 
+def test_a_remembered_password_is_not_lent_to_pages_of_others() -> None:
+    headers = {"host": "lab.example:8080", "authorization": _basic("a-long-key"), "origin": "https://evil.example"}
+    with pytest.raises(ForbiddenError, match=r"evil\.example"):
+        Authenticator(KEYED).authenticate(headers)
+    assert Authenticator(KEYED).authenticate(headers | {"origin": "http://lab.example:8080"}) == OWNER
+
+
 def test_a_permission_that_is_not_held_is_named() -> None:
     viewer = Principal(site="local", name="viewer", permissions=frozenset({Permission.DATASETS_READ}))
     require(viewer, Permission.DATASETS_READ)

@@ -30,6 +30,22 @@ def test_the_key_comes_from_its_file_and_is_not_shown(tmp_path: Path) -> None:
     assert "secret-words" not in repr(shown)
 
 
+@pytest.mark.parametrize("content", ["", "  \n"])
+def test_an_empty_key_is_a_mistake_and_not_an_open_door(tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+    with pytest.raises(SystemExit, match="is empty"):
+        Settings(home=tmp_path, api_key_file=tmp_path / "key").key()
+    with pytest.raises(SystemExit, match="AIMIC_API_KEY is empty"):
+        Settings(home=tmp_path, api_key=content).key()
+    with pytest.raises(SystemExit, match="can't be read"):
+        Settings(home=tmp_path, api_key_file=tmp_path / "none").key()
+
+
+def test_a_home_that_no_address_can_carry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="choose another --home"):
+        Settings(home=tmp_path / "lab #1")
+
+
 def test_loopback_is_this_machine_only() -> None:
     assert all(is_loopback(host) for host in ("127.0.0.1", "localhost", "::1"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "lab.example"))

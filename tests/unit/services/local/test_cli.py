@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from aimic.domain.prediction import Answer, ImageError, ImageResult, PredictResponse
 from services.local.__main__ import main, spread_networks
 from services.local.cli.models import reference
 from services.local.cli.predict import as_csv
+from services.local.cli.session import err, out, table
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> int:
@@ -28,10 +30,12 @@ def _run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> in
         (("--network", "vgg17"), "unknown network 'vgg17'"),
         (("--network", "vgg16", "--mode", "frozen"), "needs weights to start from"),
         (("--network", "vgg16", "--split", "thirds"), "unknown split 'thirds'"),
-        (("--network", "vgg16", "--folds", "1"), "greater than or equal to 2"),
+        (("--network", "vgg16", "--folds", "1"), "must be at least 2"),
         (("--network", "vgg16", "--folds", "3", "--split", "kfold:3"), "give one of the two"),
-        (("--network", "vgg16", "--lr", "-1"), "--lr: Input should be greater than 0"),
+        (("--network", "vgg16", "--lr", "-1"), "--lr: it must be more than 0, not -1"),
         (("--network", "vgg16", "--weights", "no/such.pth"), "no file no/such.pth"),
+        (("--network", "vgg16", "--optimizer", "magic"), "'magic' is not known; choose 'adamw', 'adam' or 'sgd'"),
+        (("--network", "x[/b]y"), "unknown network 'x[/b]y'"),
     ],
 )
 def test_wrong_settings_are_a_sentence_and_never_a_traceback(
@@ -85,3 +89,14 @@ def test_csv_has_every_class_and_no_cell_that_a_spreadsheet_would_run() -> None:
     assert lines[0] == "file,label,p_'=cmd(),p_b,abstained,reason,error,model,bundle"
     assert lines[1] == "'+x.png,'=cmd(),0.750000,0.250000,False,,,m:1,ab"
     assert lines[2] == "y.txt,,,,,,Not an image.,,"
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """File and class names may look like markup; they are never swallowed."""
+    console = Console(markup=False, emoji=False, highlight=False, width=100)
+    console.print(table(("file", "class [x]"), [("img[/1].jpg", "neutrophil [band]"), ("a:smile:.png", "[red]b")]))
+    told = capsys.readouterr().out
+    for name in ("img[/1].jpg", "neutrophil [band]", "a:smile:.png", "[red]b", "class [x]"):
+        assert name in told
+    assert not out._markup
+    assert not err._markup
