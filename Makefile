@@ -3,9 +3,9 @@
 .PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev bench clean
 SHELL := /bin/bash
 BIN := .venv/bin
-# The system's Python runs the stop-watch, so that the time of the installation itself can be taken.
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
 export OMP_WAIT_POLICY := PASSIVE
+# The system's Python runs the stop-watch, so that the time of the installation itself can be taken.
 TIMED := python3 scripts/timed.py
 
 help: ## Show this list

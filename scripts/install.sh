@@ -25,11 +25,18 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
   apt-get install -y -qq --no-install-recommends python3-venv
 fi
 
-stamp=$( { echo "$extras"; "$python" -V; cat pyproject.toml constraints.txt; } | sha256sum | cut -d' ' -f1)
-if [ -f .venv/.stamp ] && [ "$(cat .venv/.stamp)" = "$stamp" ]; then
+# An interpreter that went away or changed makes the old environment useless.
+if [ -e .venv ] && ! .venv/bin/python -V > /dev/null 2>&1; then
+  rm -rf .venv
+fi
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+
+stamp=$( { .venv/bin/python -V; cat pyproject.toml constraints.txt; } | sha256sum | cut -d' ' -f1)
+have=$(cat .venv/.stamp 2>/dev/null || true)
+# `dev` holds `all`.
+if [ "$have" = "$extras $stamp" ] || [ "$have" = "dev $stamp" ]; then
   exit 0
 fi
 echo "Installing AIMIC ($extras) into .venv; torch with its CUDA parts takes a few minutes and about 6 GB …"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]"
-echo "$stamp" > .venv/.stamp
+echo "$extras $stamp" > .venv/.stamp
