@@ -7,6 +7,7 @@ import streamlit as st
 from aimic.client import Client
 from aimic.domain.dataset import DatasetVersion
 from aimic.errors import AimicError
+from services.dashboard.views.markdown import plain
 from services.dashboard.views.words import plural
 
 EACH = 6
@@ -32,11 +33,11 @@ def examples(client: Client, version: DatasetVersion) -> None:
     try:
         pictures = _thumbnails(client, version.dataset, version.version, version.classes[:MOST_CLASSES])
     except AimicError as error:
-        st.caption(f"The pictures can't be shown just now: {error.message}")
+        st.caption(f"The pictures can't be shown just now: {plain(error.message)}")
         return
     for label, count, row in zip(version.classes, version.counts, pictures, strict=False):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(f"**{label}**  \n{plural(count, 'image')}", width=150)
+            st.markdown(f"**{plain(label)}**  \n{plural(count, 'image')}", width=150)
             for number, picture in enumerate(row, start=1):
                 st.image(picture, width=72, alt=f"{label}, example {number}")
     if len(version.classes) > MOST_CLASSES:

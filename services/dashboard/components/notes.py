@@ -6,6 +6,7 @@ import streamlit as st
 
 from aimic.domain.dataset import Finding, Refusal
 from services.dashboard.views import datasets as view
+from services.dashboard.views.markdown import plain
 
 
 def findings(of: Sequence[Finding]) -> None:
@@ -13,7 +14,7 @@ def findings(of: Sequence[Finding]) -> None:
     for note in view.notes(of):
         with st.container(horizontal=True, gap="small", wrap=False):
             st.markdown(f":{note.colour}[{note.icon}]", width="content")
-            st.markdown(note.text)
+            st.markdown(plain(note.text))
 
 
 def facts(of: Sequence[view.Fact]) -> None:

@@ -10,6 +10,7 @@ from aimic.domain.model import Stage
 from services.dashboard.components import notes
 from services.dashboard.components.errors import plainly
 from services.dashboard.views import training as view
+from services.dashboard.views.markdown import plain
 
 
 def form(server: Client, version: DatasetVersion) -> None:
@@ -33,7 +34,7 @@ def form(server: Client, version: DatasetVersion) -> None:
     with right:
         depth, blocks = _depth(start)
     choices = _advanced(view.Choices(tuple(networks), start, weights, depth, blocks), version)
-    st.info(view.sentence(version, choices), icon=":material/lightbulb:")
+    st.info(plain(view.sentence(version, choices)), icon=":material/lightbulb:")
     if st.button("Start training", type="primary", icon=":material/play_arrow:", disabled=not networks):
         with plainly("start"):
             job = server.jobs.create(view.request(version.dataset, version.version, choices))

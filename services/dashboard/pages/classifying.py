@@ -9,6 +9,7 @@ from aimic.errors import AimicError, NotFoundError
 from services.dashboard.components.errors import show as show_error
 from services.dashboard.views import charts
 from services.dashboard.views import predictions as view
+from services.dashboard.views.markdown import plain
 from services.dashboard.views.pictures import preview
 
 FORMATS = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "gif"]
@@ -24,7 +25,7 @@ def show(server: Client, model: ModelVersion) -> None:
         "Choose images of cells", FORMATS, accept_multiple_files=True, key=f"classify-{model.name}-{model.version}"
     )
     if not files:
-        st.caption(f"One cell a picture, as in {model.dataset or 'the images it learned from'}.")
+        st.caption(f"One cell a picture, as in {plain(model.dataset or 'the images it learned from')}.")
         return
     images = tuple((file.name, file.getvalue()) for file in files)
     try:
@@ -48,7 +49,7 @@ def _answers(_server: Client, model: tuple[str, int, str], images: tuple[tuple[s
 
 def _show(response: PredictResponse, images: tuple[tuple[str, bytes], ...], model: ModelVersion) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(f"**{view.summary(response)}**")
+        st.markdown(f"**{plain(view.summary(response))}**")
         st.download_button(
             "Download all answers",
             view.answers_csv(response),
@@ -64,7 +65,9 @@ def _show(response: PredictResponse, images: tuple[tuple[str, bytes], ...], mode
     shown = list(zip(response.results, images, strict=True))[(page - 1) * A_PAGE : page * A_PAGE]
     for result, (_, data) in shown:
         _one(view.verdict(result), data)
-    st.caption(f"For research use. Model {response.model}, version {response.version}; request {response.request_id}.")
+    st.caption(
+        f"For research use. Model {plain(response.model)}, version {response.version}; request {response.request_id}."
+    )
 
 
 def _one(verdict: view.Verdict, data: bytes) -> None:
@@ -77,10 +80,10 @@ def _one(verdict: view.Verdict, data: bytes) -> None:
             else:
                 st.caption("No preview of this file.")
         with words:
-            st.caption(verdict.name)
+            st.caption(plain(verdict.name))
             colour = "" if verdict.good else ":material/help: "
-            st.markdown(f"### {colour}{verdict.title}")
-            st.markdown(verdict.detail)
+            st.markdown(f"### {colour}{plain(verdict.title)}")
+            st.markdown(plain(verdict.detail))
         with bars:
             if verdict.bars:
                 alt = ", ".join(f"{bar['class']} {bar['probability']:.1%}" for bar in verdict.bars)

@@ -10,6 +10,7 @@ from aimic.domain.dataset import Import, ImportStatus, LabelRule, Upload
 from services.dashboard.components import notes
 from services.dashboard.components.errors import plainly
 from services.dashboard.views import imports as view
+from services.dashboard.views.markdown import plain
 from services.dashboard.views.packing import pack
 
 FORMATS = ["zip", "tar", "gz", "tgz", "jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "gif"]
@@ -140,7 +141,7 @@ def running(server: Client) -> bool:
         if state.status in {ImportStatus.DONE, ImportStatus.FAILED}:
             _outcome(server, state)
         else:
-            st.markdown(f"**Importing {state.dataset}**")
+            st.markdown(f"**Importing {plain(state.dataset)}**")
             _follow(server, import_id)
             st.caption("You can close this page: the import goes on.")
     return True
@@ -159,9 +160,11 @@ def _follow(server: Client, import_id: str) -> None:
 
 def _outcome(server: Client, state: Import) -> None:
     if state.status is ImportStatus.FAILED:
-        st.error(f"**The import of {state.dataset} stopped**\n\n{view.outcome(state)}", icon=":material/error:")
+        st.error(
+            f"**The import of {plain(state.dataset)} stopped**\n\n{plain(view.outcome(state))}", icon=":material/error:"
+        )
     else:
-        st.success(f"**{state.dataset} is ready.** {view.outcome(state)}", icon=":material/check_circle:")
+        st.success(f"**{plain(state.dataset)} is ready.** {view.outcome(state)}", icon=":material/check_circle:")
     if state.refused:
         with st.expander("What was refused, and why", expanded=state.status is ImportStatus.FAILED):
             notes.refused(server.datasets.import_refused(state.id), state.dataset, "import")

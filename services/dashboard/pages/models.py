@@ -10,6 +10,7 @@ from services.dashboard.components.errors import plainly
 from services.dashboard.pages import classifying
 from services.dashboard.views import charts
 from services.dashboard.views import models as view
+from services.dashboard.views.markdown import plain
 
 
 def show() -> None:
@@ -41,20 +42,20 @@ def show() -> None:
 
 def _judged(server: Client, model: ModelVersion) -> None:
     head = view.headline(model)
-    st.caption(view.facts(model))
+    st.caption(plain(view.facts(model)))
     if head.protocol:
         st.warning(head.protocol, icon=":material/warning:")
     first, second = st.columns([1, 2], gap="large", vertical_alignment="center")
     with first.container(border=True):
-        st.metric("Accuracy", head.accuracy, help="Of images that it had not seen while learning.")
+        st.metric("Accuracy", head.accuracy, help=view.accuracy_help(model))
         if head.interval:
             st.caption(f"95 % interval: {head.interval}")
         if head.folds:
             st.caption(f"Over the rounds: {head.folds} (mean ± standard deviation)")
     with second:
-        st.markdown(f"Judged on **{head.images} images** that the model had not seen.")
+        st.markdown(view.judged_on(model))
         if head.statement:
-            st.markdown(head.statement)
+            st.markdown(plain(head.statement))
     for column, (name, value, meaning) in zip(st.columns(3), view.other_numbers(model), strict=True):
         column.metric(name, value, help=meaning, border=True)
     _matrix(model)
@@ -73,7 +74,7 @@ def _matrix(model: ModelVersion) -> None:
         matrix.altair_chart(charts.confusion(cells), alt="Confusion matrix. " + "; ".join(mistakes), width="content")
         with beside:
             st.markdown("**Most frequent mix-ups**" if mistakes else "**No mix-ups**")
-            st.markdown("\n".join(f"- {text}" for text in mistakes))
+            st.markdown("\n".join(f"- {plain(text)}" for text in mistakes))
             st.caption("Rows: the truth. Columns: the model's answer. Number of images, and part of the row.")
     else:
         st.caption("No confusion matrix came with this model.")

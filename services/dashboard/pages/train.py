@@ -9,6 +9,7 @@ from services.dashboard.components.connection import client
 from services.dashboard.components.errors import plainly
 from services.dashboard.pages import choosing, watching
 from services.dashboard.views import jobs as view
+from services.dashboard.views.markdown import plain
 
 SHOWN = 12
 
@@ -59,7 +60,7 @@ def _past(server: Client) -> None:
         with st.container(border=True):
             words, button = st.columns([6, 1], vertical_alignment="center")
             words.markdown(
-                f"{view.STATUS_ICONS[job.status]} **{view.title(job)}**  \n"
+                f"{view.STATUS_ICONS[job.status]} **{plain(view.title(job))}**  \n"
                 f"{view.job_line(job)} · {job.created_at.astimezone():%d %b, %H:%M}"
             )
             if button.button("Look", key=f"look-{job.id}", icon=":material/visibility:", width="stretch"):

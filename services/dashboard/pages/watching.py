@@ -8,6 +8,7 @@ from services.dashboard.components import links, notes
 from services.dashboard.components.errors import plainly
 from services.dashboard.views import charts, words
 from services.dashboard.views import jobs as view
+from services.dashboard.views.markdown import plain
 
 EVERY_S = 2
 
@@ -15,7 +16,7 @@ EVERY_S = 2
 def job(server: Client, job_id: str) -> None:
     """Everything about one training."""
     now = server.jobs.show(job_id)
-    st.subheader(view.title(now))
+    st.subheader(plain(view.title(now)))
     if now.status.over:
         _over(now)
         _curves(server, now)
@@ -54,7 +55,7 @@ def _events(server: Client, job_id: str) -> list[Progress]:
 def _curves(server: Client, now: Job) -> None:
     events = _events(server, now.id)
     for text in view.warnings(events):
-        st.warning(text, icon=":material/warning:")
+        st.warning(plain(text), icon=":material/warning:")
     rows = view.curves(now, events)
     if not rows.loss:
         if not now.status.over:
@@ -67,7 +68,7 @@ def _curves(server: Client, now: Job) -> None:
     with right:
         st.markdown("**Loss** (lower is better)")
         st.altair_chart(charts.curves(rows.loss, "loss", share=False), alt="Loss by epoch")
-    st.caption("Dashed: on the images it learns from. Solid: on images it only checks itself with.")
+    st.caption(view.curve_words(now))
 
 
 def _steps(now: Job, open_: bool) -> None:
@@ -76,7 +77,7 @@ def _steps(now: Job, open_: bool) -> None:
         for line in lines:
             if line.begun:
                 sign = ":material/error: " if line.failed else ""
-                st.progress(line.share, f"{sign}{line.title}: {line.text}")
+                st.progress(line.share, f"{sign}{line.title}: {plain(line.text)}")
         waiting = [line.title for line in lines if not line.begun]
         if waiting:
             st.caption(f"Still to come: {words.listed(waiting)}.")
@@ -87,9 +88,9 @@ def _over(now: Job) -> None:
         st.success("**Done.** The model is judged and ready.", icon=":material/check_circle:")
         for model in now.models:
             name, _, version = model.partition(":")
-            links.to("Models", f"See {name}, version {version}", f"see-{model}", model=model)
+            links.to("Models", f"See {plain(name)}, version {version}", f"see-{model}", model=model)
     elif now.status is Status.FAILED:
-        st.error(f"**This training stopped**\n\n{view.failure(now)}", icon=":material/error:")
+        st.error(f"**This training stopped**\n\n{plain(view.failure(now))}", icon=":material/error:")
     else:
         st.info("**Cancelled.** Your images and other models are untouched.", icon=":material/cancel:")
 

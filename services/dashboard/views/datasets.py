@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from aimic.domain.dataset import DatasetVersion, Finding, Level, Refusal
 from services.dashboard.views.tables import csv_bytes
-from services.dashboard.views.words import plural
 
 
 class Fact(NamedTuple):
@@ -63,8 +62,3 @@ def refused_rows(refused: Sequence[Refusal]) -> list[tuple[str, str]]:
 def refused_csv(refused: Sequence[Refusal]) -> bytes:
     """The refused files as a table to work through."""
     return csv_bytes(["file", "reason"], refused_rows(refused))
-
-
-def title_of_version(version: DatasetVersion) -> str:
-    """One line that tells versions apart."""
-    return f"{version.dataset} · version {version.version} · {plural(sum(version.counts), 'image')}"

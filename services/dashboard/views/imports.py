@@ -7,7 +7,6 @@ from aimic.domain.dataset import Import, ImportStatus
 from services.dashboard.views.words import duration, listed, plural, size
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-TABLES = (".csv",)
 
 
 class Chosen(NamedTuple):

@@ -1,11 +1,11 @@
 """What the Train page shows of jobs, while they run and afterwards."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from aimic.domain.job import EpochLog, Job, Progress, ProgressKind, Status, TaskKind, TaskView
 from aimic.domain.networks import NETWORKS
-from services.dashboard.views.words import duration, listed
+from services.dashboard.views.words import PUBLISHED, duration, listed
 
 STATUS_WORDS = {
     Status.WAITING: "waiting",
@@ -171,7 +171,22 @@ def warnings(events: Iterable[Progress]) -> list[str]:
 def title(job: Job) -> str:
     """A job in one line."""
     networks = listed([NETWORKS[name].title for name in job.settings.networks])
-    return f"{networks} on {job.dataset}"
+    return f"{networks} on {job.dataset}{PUBLISHED if _by_paper(job) else ''}"
+
+
+def _by_paper(job: Job) -> bool:
+    return job.settings.protocol == "paper"
+
+
+def curve_words(job: Job) -> str:
+    """What the lines of the plots are of."""
+    solid = (
+        "on the held-out images, which also choose the epoch (published protocol), so that its best value looks "
+        "better than new images will."
+        if _by_paper(job)
+        else "on images it only checks itself with."
+    )
+    return f"Dashed: on the images it learns from. Solid: {solid}"
 
 
 def failure(job: Job) -> str:
@@ -182,17 +197,3 @@ def failure(job: Job) -> str:
     reason = (reasons[0] if reasons else job.error or "The reason was not recorded.").rstrip(". ") + "."
     kept = sum(task.status is Status.DONE for task in job.tasks)
     return f"{reason} {kept} of {len(job.tasks)} steps were finished. Your images and other models are untouched."
-
-
-def rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """The list of jobs, as a table."""
-    return [
-        {
-            "Started": job.created_at,
-            "Training": title(job),
-            "State": STATUS_WORDS[job.status],
-            "Done": job_share(job),
-            "Model": listed(list(job.models)),
-        }
-        for job in jobs
-    ]

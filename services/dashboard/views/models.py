@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from aimic.domain.model import ModelVersion, Stage
 from aimic.domain.networks import NETWORKS
-from services.dashboard.views.words import DASH, percent
+from services.dashboard.views.words import DASH, PUBLISHED, percent
 
 STAGE_WORDS = {Stage.SERVING: "in use", Stage.CANDIDATE: "not in use", Stage.RETIRED: "retired"}
 
@@ -24,7 +24,27 @@ class Headline(NamedTuple):
 
 def label(model: ModelVersion) -> str:
     """A version in one line."""
-    return f"{model.name} · version {model.version} · {STAGE_WORDS[model.stage]}"
+    published = PUBLISHED if _by_paper(model) else ""
+    return f"{model.name} · version {model.version} · {STAGE_WORDS[model.stage]}{published}"
+
+
+def _by_paper(model: ModelVersion) -> bool:
+    return model.metrics.get("protocol") == "paper"
+
+
+def accuracy_help(model: ModelVersion) -> str:
+    """What the accuracy is of."""
+    if _by_paper(model):
+        return "Of the held-out images, which also chose the epoch (published protocol)."
+    return "Of images that it had not seen while learning."
+
+
+def judged_on(model: ModelVersion) -> str:
+    """On how many images it was judged, and what they were to it."""
+    images = f"Judged on **{headline(model).images} images**"
+    if _by_paper(model):
+        return f"{images} that it did not learn from, but that chose when it stopped learning (published protocol)."
+    return f"{images} that the model had not seen."
 
 
 def headline(model: ModelVersion) -> Headline:
@@ -36,7 +56,7 @@ def headline(model: ModelVersion) -> Headline:
         folds=_mean((model.metrics.get("mean") or {}).get("accuracy")),
         images=f"{pooled['n']:,}" if pooled.get("n") is not None else DASH,
         statement=str(model.metrics.get("statement") or ""),
-        protocol=_PAPER if model.metrics.get("protocol") == "paper" else None,
+        protocol=_PAPER if _by_paper(model) else None,
     )
 
 

@@ -3,8 +3,11 @@
 from typing import NamedTuple
 
 from aimic.errors import AimicError, UnavailableError
+from services.dashboard.views.markdown import plain
 
 DASH = "–"
+PUBLISHED = " (published protocol)"
+"""Stands behind everything whose numbers that protocol made."""
 
 
 def plural(number: int, noun: str, nouns: str | None = None) -> str:
@@ -49,7 +52,7 @@ def listed(words: list[str]) -> str:
 
 
 class Trouble(NamedTuple):
-    """An error as the page shows it."""
+    """An error as the page shows it, in Markdown."""
 
     title: str
     text: str
@@ -71,4 +74,4 @@ def trouble(error: AimicError) -> Trouble:
             "",
             True,
         )
-    return Trouble(error.title, error.message, reference, again)
+    return Trouble(error.title, plain(error.message), reference, again)

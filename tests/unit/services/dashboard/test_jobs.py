@@ -107,6 +107,15 @@ def test_curves_have_a_row_for_each_part_and_the_last_telling_counts(make_task: 
     assert [r["epoch"] for r in curves.accuracy if r["part"] == "checking"] == [1]
 
 
+def test_the_published_protocol_is_said_of_its_curves(make_job: MakeJob) -> None:
+    paper = TrainSettings(networks=("mobilenet_v2",), protocol="paper")
+    text = view.curve_words(make_job(settings=paper))
+    assert "held-out images, which also choose the epoch (published protocol)" in text
+    assert view.title(make_job(settings=paper)) == "MobileNet-v2 on blood (published protocol)"
+    assert "only checks itself" in view.curve_words(make_job())
+    assert view.title(make_job()) == "MobileNet-v2 on blood"
+
+
 def test_curves_come_in_the_order_of_the_plan(make_task: MakeTask, make_job: MakeJob) -> None:
     job = make_job((make_task(0), make_task(None, TaskKind.REFIT)))
     curves = view.curves(job, [_epoch(1, "refit-None", 1), _epoch(2, "fold-0", 1)])

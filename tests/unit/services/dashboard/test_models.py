@@ -27,6 +27,15 @@ def test_the_published_protocol_is_labelled(model: ModelVersion) -> None:
     assert "test images themselves" in protocol
 
 
+def test_the_published_protocol_stands_wherever_its_numbers_do(model: ModelVersion) -> None:
+    paper = _with(model, protocol="paper")
+    assert view.label(paper) == "blood-mobilenet_v2 · version 1 · in use (published protocol)"
+    for text in (view.accuracy_help(paper), view.judged_on(paper)):
+        assert "chose" in text and "published protocol" in text and "not seen" not in text
+    for text in (view.accuracy_help(model), view.judged_on(model)):
+        assert "had not seen" in text and "published" not in text
+
+
 def test_what_is_not_known_is_a_dash(model: ModelVersion) -> None:
     bare = model.model_copy(update={"metrics": {}})
     assert view.headline(bare) == view.Headline("–", "", "", "–", "", None)

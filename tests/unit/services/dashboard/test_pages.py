@@ -199,3 +199,19 @@ def test_a_job_of_another_client_is_shown_too(open_page: Open, imported: Client)
     assert not app.exception
     assert "ResNet-34 and VGG-16 on noise" in [part.value for part in app.subheader]
     imported.jobs.cancel(job.id)
+
+
+def test_hostile_names_are_shown_as_they_are(open_page: Open, ingest: Client) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for n in range(6):
+            png = io.BytesIO()
+            Image.effect_noise((40, 40), 90 + n).convert("RGB").save(png, "PNG")
+            archive.writestr(f"{('*a* $x$ [b](c)', ':red[d] _e_')[n % 2]}/{n}.png", png.getvalue())
+    assert ingest.datasets.import_(out.getvalue(), "hostile").status is ImportStatus.DONE
+    app = open_page("data", ingest, set="hostile")
+    assert not app.exception
+    rows = [part.value for part in app.markdown if part.value.endswith("  \n3 images")]
+    assert rows[0].startswith(r"**\*a\* \$x\$ \[b\](c)**")
+    assert rows[1].startswith("**:\u2060red\\[d\\] \\_e\\_**")
+    assert not [part.value for part in app.markdown if "*a* $x$" in part.value or ":red[" in part.value]
