@@ -59,10 +59,13 @@ def _large_first(units: Sequence[Counts], rng: np.random.Generator) -> list[int]
     return sorted(order, key=lambda i: (-sum(units[i].values()).bit_length(), max(units[i], key=units[i].__getitem__)))
 
 
-def draw(units: Sequence[Counts], fraction: float, keep: int, rng: np.random.Generator) -> list[int]:
+def draw(
+    units: Sequence[Counts], fraction: float, keep: int, order: Sequence[int], before: Sequence[int] = ()
+) -> list[int]:
     """Indices (ascending) of units that make up about `fraction` of every class's samples.
 
-    At least one unit of every class where `keep` units of it stay behind, and never more than that.
+    At least one unit of every class where `keep` units of it stay behind, and never more than that. `order`:
+    the order in which units are tried. `before`: units that are in it already.
     """
     totals, left = class_totals(units), class_units(units)
     goals = {label: max(fraction * total, 1.0) for label, total in totals.items()}
@@ -75,16 +78,17 @@ def draw(units: Sequence[Counts], fraction: float, keep: int, rng: np.random.Gen
         _add(left, dict.fromkeys(units[index], 1), -1)
 
     def may(index: int) -> bool:
-        return all(left[label] > keep for label in units[index])
+        return index not in chosen and all(left[label] > keep for label in units[index])
 
-    order = rng.permutation(len(units)).tolist()
+    for index in before:
+        take(index)
     for index in order:
         gain = sum(n * (2 * (taken[c] - goals[c]) + n) / totals[c] ** 2 for c, n in units[index].items())
         if gain < 0 and may(index):
             take(index)
     for label in sorted(totals):
         if not taken[label]:
-            others = [i for i in order if i not in chosen and label in units[i] and may(i)]
+            others = [i for i in order if label in units[i] and may(i)]
             if others:
                 take(min(others, key=lambda i: sum(units[i].values())))
     return sorted(chosen)

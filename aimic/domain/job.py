@@ -12,7 +12,6 @@ from aimic.domain.dataset import Finding
 from aimic.domain.networks import NETWORKS
 from aimic.domain.split import SplitRequest, SplitSummary
 
-OPTIMIZERS = ("adamw", "adam", "sgd")
 _MODE = re.compile(r"full|frozen|last:[1-9]\d?")
 
 

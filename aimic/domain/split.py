@@ -19,9 +19,11 @@ class SplitRequest(Command):
     fraction: float = Field(0.2, gt=0, lt=1)
     """Hold-out part, of all samples."""
     column: str | None = None
-    """Column of the labels CSV that gives each image's fold (column kind)."""
+    """Column of the labels CSV that gives each image's fold (column kind): two or more values are the folds;
+    with the words train and test (and perhaps val, which then chooses the epoch) test is the reported part."""
     lock_test: float = Field(0.0, ge=0, lt=0.9)
-    """Part locked away by cluster; no job reads it, and every opening is counted."""
+    """Part locked away by cluster; no job reads it, and every opening is counted. It is drawn by the images and
+    not by the seed, and what an earlier job locked stays locked, so that it can be larger."""
     inner: float = Field(0.1, gt=0, lt=0.5)
     """Part of each fold's training samples that chooses the epoch."""
 
@@ -29,13 +31,27 @@ class SplitRequest(Command):
     def parse(cls, text: str, lock_test: float = 0.0) -> Self:
         """Read `kfold:5`, `holdout:0.2` or `column:NAME`; ValueError with a sentence otherwise."""
         kind, _, rest = text.partition(":")
-        if kind == "kfold":
+        if kind == "kfold" and (not rest or _is_count(rest)):
             return cls(kind="kfold", k=int(rest or 5), lock_test=lock_test)
-        if kind == "holdout":
+        if kind == "holdout" and (not rest or _is_share(rest)):
             return cls(kind="holdout", fraction=float(rest or 0.2), lock_test=lock_test)
         if kind == "column" and rest:
             return cls(kind="column", column=rest, lock_test=lock_test)
-        raise ValueError(f"unknown split {text!r}; write kfold:5, holdout:0.2 or column:NAME")
+        raise ValueError(
+            f"unknown split {text!r}; write kfold:5 (2 to 50 folds), "
+            "holdout:0.2 (a part between 0 and 1) or column:NAME"
+        )
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 3 and 2 <= int(text) <= 50
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 < float(text) < 1
+    except ValueError:
+        return False
 
 
 class Split(Value):
@@ -43,7 +59,6 @@ class Split(Value):
 
     `folds[i]` is sample i's reported fold 0…k-1, or ALWAYS_TRAIN, LOCKED or SET_ASIDE.
     `inner[f]` lists the samples (indices, ascending) of fold f's training part that choose its epoch.
-    `refit_inner` is empty: a refit's epoch count comes from the folds.
     """
 
     request: SplitRequest

@@ -1,5 +1,6 @@
 """The promises of a split, tried on sets that nobody thought of."""
 
+import hashlib
 import time
 from collections import Counter
 from typing import Any
@@ -158,6 +159,51 @@ class TestBalance:
         assert time.process_time() - start < 4
 
 
+class TestLocked:
+    """One locked part for every job: neither the seed nor the folds move it."""
+
+    labels = [0, 1] * 60
+    keys = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(120)]
+
+    def locked(self, request: SplitRequest, n: int = 120, **more: Any) -> set[int]:
+        split = split_of(self.labels[:n], request, keys=self.keys[:n], **more)
+        return {i for i, fold in enumerate(split.folds) if fold == LOCKED}
+
+    def test_neither_seed_nor_folds_move_it(self) -> None:
+        asked = [SplitRequest(k=5, lock_test=0.2), SplitRequest(kind="holdout", lock_test=0.2)]
+        parts = [self.locked(request, seed=seed) for request in asked for seed in range(3)]
+        assert len(parts[0]) == 24
+        assert all(part == parts[0] for part in parts)
+
+    def test_another_order_of_the_images_locks_the_same(self) -> None:
+        turned = split_of(self.labels[::-1], SplitRequest(k=5, lock_test=0.2), keys=self.keys[::-1])
+        assert {119 - i for i, f in enumerate(turned.folds) if f == LOCKED} == self.locked(
+            SplitRequest(k=5, lock_test=0.2)
+        )
+
+    def test_what_was_locked_stays_so_when_the_set_grows_or_less_is_asked(self) -> None:
+        early = self.locked(SplitRequest(k=5, lock_test=0.2), n=80)
+        assert len(early) == 16
+        late = self.locked(SplitRequest(k=5, lock_test=0.2), locked=early)
+        assert early < late and len(late) == 24
+        assert self.locked(SplitRequest(k=5, lock_test=0.05), locked=late) == late
+
+    def test_locked_again_the_same_classes_take_part(self) -> None:
+        labels = [0, 1] * 30 + [2] * 6
+        split = split_of(labels, SplitRequest(k=5, lock_test=0.2), keys=self.keys[:66])
+        locked = {i for i, fold in enumerate(split.folds) if fold == LOCKED}
+        assert split.classes == (0, 1, 2)
+        again = split_of(labels, SplitRequest(k=5, lock_test=0.2), keys=self.keys[:66], locked=locked)
+        assert again == split
+
+    def test_a_locked_image_locks_its_patient(self) -> None:
+        groups = [i // 4 for i in range(120)]
+        assert self.locked(SplitRequest(k=3, lock_test=0.01), groups=groups, locked=[5, 41]) >= {
+            *range(4, 8),
+            *range(40, 44),
+        }
+
+
 class TestSetAside:
     def test_a_class_with_one_image_is_set_aside_and_named(self) -> None:
         labels = [0] + [1] * 20 + [2] * 20
@@ -242,6 +288,12 @@ class TestColumns:
         with pytest.raises(InvalidInputError, match=words):
             split_of(self.labels, SplitRequest(kind="column", column="fold"), column=column)
 
+    @pytest.mark.parametrize("words", [("train", "val"), ("val", "Test"), ("train", "training")])
+    def test_half_a_division_by_words_is_no_two_folds(self, words: tuple[str, str]) -> None:
+        column = [words[i // 2 % 2] for i in range(60)]
+        with pytest.raises(InvalidInputError, match="needs both train and test"):
+            split_of(self.labels, SplitRequest(kind="column", column="part"), column=column)
+
     def test_a_class_that_sits_in_one_fold_is_set_aside(self) -> None:
         labels = [0, 1] * 20 + [2] * 10
         column = [str(i // 2 % 4) for i in range(40)] + ["3"] * 10
@@ -256,6 +308,21 @@ class TestColumns:
         assert split.classes == (0, 1)
         assert split.inner == (tuple(range(20, 30)),)
         assert set(split.folds[40:]) == {SET_ASIDE}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["kfold:abc", "kfold:1", "kfold:5.5", "kfold:²", "holdout:20%", "holdout:1.5", "holdout:nan", "column:", "x"],
+)
+def test_a_split_that_cannot_be_read_is_refused_with_what_can(text: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown split .*write kfold:5"):
+        SplitRequest.parse(text)
+
+
+def test_a_split_is_read_from_its_text() -> None:
+    assert SplitRequest.parse("kfold:7", 0.1) == SplitRequest(k=7, lock_test=0.1)
+    assert SplitRequest.parse("holdout:.25") == SplitRequest(kind="holdout", fraction=0.25)
+    assert SplitRequest.parse("column:site:a").column == "site:a"
 
 
 def test_units_are_chains_of_groups_and_clusters() -> None:
