@@ -43,7 +43,7 @@ class Models:
         """Register an exported bundle; CorruptError when a byte of it was changed."""
         upload = self._uploads.send(what, progress=progress)
         body = {"upload": upload.id, "name": name}
-        return ModelVersion.model_validate(self._transport.create("/api/v1/models/import", body))
+        return ModelVersion.model_validate(self._transport.create("/api/v1/models/import", body, slow=True))
 
     def promote(self, name: str, version: int) -> ModelVersion:
         """Let this version serve; the one that served becomes a candidate."""
@@ -55,7 +55,7 @@ class Models:
         """Start judging a model on a data set; what it could know of it is left out and listed."""
         version = version or self.show(name).version
         body = {"dataset": dataset, "version": dataset_version}
-        return Evaluation.model_validate(self._transport.create(f"{_path(name, version)}/evaluate", body))
+        return Evaluation.model_validate(self._transport.create(f"{_path(name, version)}/evaluate", body, slow=True))
 
     def evaluation(self, evaluation_id: str, wait: bool = False, timeout_s: float | None = None) -> Evaluation:
         """An evaluation as it is, or (with `wait`) once it is over; DeadlineError after `timeout_s`."""

@@ -7,11 +7,22 @@ from urllib.parse import quote
 
 from aimic.client.transport import Transport
 from aimic.domain.prediction import ImageError, ImageResult, PredictResponse
-from aimic.errors import InvalidInputError, NotFoundError, UnreadableImageError
+from aimic.errors import (
+    AimicError,
+    DeadlineError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+    UnreadableImageError,
+)
 
 BATCH_IMAGES = 32
 BATCH_BYTES = 16 * 2**20
 """A request holds at most this much, so that it ends well within its deadline; one image may be larger."""
+
+_COST_THEIR_BATCH = (UnreadableImageError, DeadlineError, OverloadedError, UnavailableError)
+"""After the retries; for the images of other batches they mean nothing."""
 
 Image = Path | str | bytes | tuple[str, bytes]
 """A file, bytes, or (name, bytes)."""
@@ -32,20 +43,21 @@ class Predictions:
     ) -> PredictResponse:
         """Answers in the order of `images`, sent in batches; a bad image has its error in its place.
 
+        A batch that was not answered (too busy, too late, away) has that error in the places of its images, and
+        the others are answered all the same; the error is raised only when no batch was answered.
         `request_id` of the response is the last batch's; each answer names its own.
         """
         if not images:
             raise InvalidInputError("There is no image to classify.")
         results: list[ImageResult] = []
         response: PredictResponse | None = None
-        refused: InvalidInputError | None = None
+        refused: AimicError | None = None
         for batch in _batches(images):
             first = len(results)
             try:
                 response = self._send(model, version, batch, deadline_s)
-            except UnreadableImageError as error:
-                # The only image of its request: the others of ours are answered all the same.
-                refused = error
+            except _COST_THEIR_BATCH as error:
+                refused = refused or error
                 results += [_refused(first + i, name, error) for i, (name, _) in enumerate(batch)]
                 continue
             results += [r.model_copy(update={"index": first + i}) for i, r in enumerate(response.results)]
@@ -73,7 +85,7 @@ class Predictions:
         return PredictResponse.model_validate(answer.json())
 
 
-def _refused(index: int, name: str, error: UnreadableImageError) -> ImageResult:
+def _refused(index: int, name: str, error: AimicError) -> ImageResult:
     return ImageResult(index=index, name=name, error=ImageError(code=error.code, message=error.message))
 
 

@@ -19,6 +19,9 @@ from aimic.settings import is_loopback
 logger = logging.getLogger(__name__)
 
 WORTH_ANOTHER_TRY = frozenset({429, 500, 502, 503, 504})
+_TOO_LATE = httpx.codes.GATEWAY_TIMEOUT
+SLOW_S = 600.0
+"""Seconds that the answer may take where the server works on a whole data set or a large file before it answers."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +78,32 @@ class Transport:
         path: str,
         *,
         again: bool | None = None,
+        slow: bool = False,
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> httpx.Response:
         """One request with retries; `again` says whether it may be sent twice (by default: all but POST and PATCH).
 
+        A `slow` one has SLOW_S for its answer and is not sent again when that was too little: the server would
+        do the same work twice, side by side.
         The right AimicError for every answer of 400 and above; UnavailableError or DeadlineError without one.
         """
         may_repeat = method not in {"POST", "PATCH"} if again is None else again
+        if slow:
+            more["timeout"] = httpx.Timeout(SLOW_S, connect=5.0)
         attempts = self.retry.attempts if may_repeat else 1
         for attempt in range(attempts):
             last = attempt == attempts - 1
             try:
                 response = self.once(method, path, headers=headers, **more)
-            except (UnavailableError, DeadlineError):
-                if last:
+            except (UnavailableError, DeadlineError) as error:
+                if last or (slow and isinstance(error, DeadlineError)):
                     raise
                 self.retry.wait(attempt)
                 continue
             if response.status_code < 400:
                 return response
-            if last or response.status_code not in WORTH_ANOTHER_TRY:
+            if last or response.status_code not in WORTH_ANOTHER_TRY or (slow and response.status_code == _TOO_LATE):
                 raise error_of(response)
             self.retry.wait(attempt, retry_after(response))
         raise AssertionError("a retry policy has at least one attempt")
@@ -110,10 +118,10 @@ class Transport:
         given = {key: value for key, value in params.items() if value is not None}
         return self.request("GET", path, params=given).json()
 
-    def create(self, path: str, body: Any) -> Any:
-        """POST JSON that makes something, exactly once however often it has to be sent."""
+    def create(self, path: str, body: Any, *, slow: bool = False) -> Any:
+        """POST JSON that makes something, exactly once however often it has to be sent; `slow` as in `request`."""
         headers = {"idempotency-key": uuid.uuid4().hex}
-        answer = self.request("POST", path, again=True, headers=headers, json=body)
+        answer = self.request("POST", path, again=True, slow=slow, headers=headers, json=body)
         return answer.json() if answer.content else None
 
     @contextlib.contextmanager

@@ -15,4 +15,4 @@ class WeightsFiles:
     def upload(self, what: Sendable, progress: SendProgress | None = None) -> str:
         """Send a weights file; the answer, `file:<sha256>`, is what a job's settings name it by."""
         upload = self._uploads.send(what, progress=progress)
-        return str(self._transport.create("/api/v1/weights", {"upload": upload.id})["weights"])
+        return str(self._transport.create("/api/v1/weights", {"upload": upload.id}, slow=True)["weights"])

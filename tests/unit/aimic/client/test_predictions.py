@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from aimic.client import predictions
-from aimic.errors import InvalidInputError, NotFoundError, UnreadableImageError
+from aimic.errors import InvalidInputError, NotFoundError, OverloadedError, UnavailableError, UnreadableImageError
 
 
 def _names(request: httpx.Request) -> list[str]:
@@ -61,6 +61,51 @@ def test_a_bad_image_alone_in_the_last_batch_costs_the_others_nothing(client: An
 def test_nothing_readable_is_an_error(client: Any) -> None:
     with pytest.raises(UnreadableImageError, match="no image"):
         client.predict("m", [("bad", b"1")])
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (httpx.Response(504, json={"code": "deadline", "detail": "too late"}), "deadline"),
+        (httpx.Response(429, json={"code": "overloaded", "detail": "busy"}), "overloaded"),
+        (httpx.ReadError("broke"), "unavailable"),
+        (httpx.ReadTimeout("late"), "deadline"),
+    ],
+)
+def test_a_batch_that_fails_costs_the_answers_of_no_other(
+    server: Any, monkeypatch: pytest.MonkeyPatch, fault: httpx.Response | Exception, code: str
+) -> None:
+    monkeypatch.setattr(predictions, "BATCH_IMAGES", 2)
+
+    def predict(request: httpx.Request) -> httpx.Response:
+        if _names(request) == ["n2", "n3"]:
+            if isinstance(fault, Exception):
+                raise fault
+            return fault
+        return _predict(request)
+
+    server.on("POST", "/inference/v1/models/m/predict", predict)
+    response = server.client().predict("m", [(f"n{i}", b"x") for i in range(5)])
+    assert [(r.index, r.name) for r in response.results] == [(i, f"n{i}") for i in range(5)]
+    assert [r.error.code if r.error else None for r in response.results] == [None, None, code, code, None]
+    assert all(r.error.message for r in response.results if r.error)
+    assert len(server.requests) == 2 + 4
+
+
+def test_no_batch_answered_raises_the_first_error(client: Any, server: Any) -> None:
+    server.faults = [("POST", httpx.Response(429, json={"code": "overloaded", "detail": "busy"}))] * 4
+    server.faults += [("POST", httpx.ReadError("broke"))] * 4
+    with pytest.raises(OverloadedError, match="busy"):
+        client.predict("m", [(f"n{i}", b"x") for i in range(6)])
+
+
+def test_a_server_that_goes_away_and_a_model_that_is_not_there(client: Any, server: Any) -> None:
+    server.faults = [("POST", httpx.ConnectError("refused"))] * 4
+    with pytest.raises(UnavailableError, match="isn't running"):
+        client.predict("m", [("a", b"x")])
+    server.faults = [("POST", httpx.Response(404, json={"code": "not_found", "detail": "no such model"}))]
+    with pytest.raises(NotFoundError):
+        client.predict("m", [(f"n{i}", b"x") for i in range(6)])
 
 
 def test_nothing_and_nowhere(client: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Errors become what they were on the server; creating twice makes one thing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -76,6 +77,43 @@ def test_a_creation_sent_twice_has_one_key(server: Any) -> None:
     assert len(keys) == 4
     assert len(set(keys[:3])) == 1
     assert keys[3] != keys[0]
+
+
+def _slow_calls(client: Any) -> list[Callable[[], object]]:
+    return [
+        lambda: client.jobs.create(REQUEST),
+        lambda: client.models.evaluate("m", "blood", 1),
+        lambda: client.models.import_(b"bundle"),
+        lambda: client.weights.upload(b"weights"),
+    ]
+
+
+@pytest.mark.parametrize("call", range(4))
+@pytest.mark.parametrize("late", [httpx.ReadTimeout("late"), _answer(504, code="deadline", detail="late")])
+def test_a_slow_creation_has_minutes_and_is_not_begun_twice(
+    server: Any, tus: Any, call: int, late: httpx.Response | Exception
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if isinstance(late, Exception):
+            raise late
+        return late
+
+    path = ["jobs", "models/m/versions/1/evaluate", "models/import", "weights"][call]
+    server.on("POST", f"/api/v1/{path}", answer)
+    with pytest.raises(errors.DeadlineError):
+        _slow_calls(server.client(timeout_s=0.1))[call]()
+    asked = [request for request in server.requests if request.url.path == f"/api/v1/{path}"]
+    assert len(asked) == 1
+    assert asked[0].extensions["timeout"]["read"] == 600
+    assert asked[0].extensions["timeout"]["connect"] <= 5
+
+
+def test_a_slow_creation_that_was_not_taken_is_sent_again(server: Any) -> None:
+    server.faults = [("POST", httpx.ConnectError("refused"))] * 3 + [("POST", _answer(422, detail="no"))]
+    with pytest.raises(errors.InvalidInputError):
+        server.client().jobs.create(REQUEST)
+    assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
+    assert len(server.requests) == 4
 
 
 def test_a_busy_server_is_given_the_time_it_asks_for(server: Any) -> None:
