@@ -56,7 +56,12 @@ class SqliteEvents:
     def subscribe(self, topics: tuple[str, ...], group: str) -> "SqliteSubscription":
         """Join `group`; a new group starts at the end of each topic."""
         with _plain_errors():
-            return SqliteSubscription(_open(self._path), topics, group)
+            connection = _open(self._path)
+            try:
+                return SqliteSubscription(connection, topics, group)
+            except BaseException:
+                connection.close()
+                raise
 
     def ping(self) -> None:
         """Raise UnavailableError when the file can't be used."""
@@ -123,12 +128,10 @@ class SqliteSubscription:
         self._committed = dict(self._polled)
 
     def close(self) -> None:
-        """Leave the group."""
-        with contextlib.suppress(sqlite3.Error):
-            with _writing(self._connection):
-                self._connection.execute("DELETE FROM members WHERE member = ?", (self._me,))
-                self._connection.execute("UPDATE claims SET owner = NULL WHERE owner = ?", (self._me,))
-            self._connection.close()
+        """Leave the group; when the file can't be written, the others find out after MEMBER_S."""
+        with contextlib.closing(self._connection), contextlib.suppress(sqlite3.Error), _writing(self._connection):
+            self._connection.execute("DELETE FROM members WHERE member = ?", (self._me,))
+            self._connection.execute("UPDATE claims SET owner = NULL WHERE owner = ?", (self._me,))
 
     def _beat(self) -> bool:
         """Say that we live, and take or give partitions so that each member has its share."""
@@ -197,10 +200,14 @@ class SqliteSubscription:
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    for statement in SCHEMA:
-        connection.execute(statement)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        for statement in SCHEMA:
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

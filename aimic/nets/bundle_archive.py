@@ -4,9 +4,10 @@ import shutil
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from aimic.errors import ConflictError, CorruptError, InvalidInputError, TooLargeError
+from aimic.imaging.bounded import Bounded
 from aimic.nets.bundle_directory import CARD, CHECK, INFO, LARGEST_INFO, inspect, members_of
 from aimic.nets.info import BundleInfo
 
@@ -14,6 +15,20 @@ LARGEST_MEMBER = 4 * 2**30
 LARGEST_BUNDLE = 16 * 2**30
 MOST_MEMBERS = 53
 """Fifty weight sets and the three others."""
+_PIECE = 2**20
+"""Bytes that are read at once, of a member as of a header."""
+
+
+class _Pieces(Bounded):
+    """Lets tarfile read no more than we ask of it: extended headers, of which our files have none, name their
+    own size, and it would read and take apart all of that.
+    """
+
+    def read(self, size: int = -1) -> bytes:
+        """At most _PIECE bytes, or ValueError."""
+        if not 0 <= size <= _PIECE:
+            raise ValueError("a header of the archive is too large")
+        return super().read(size)
 
 
 def export(directory: Path, file: Path | IO[bytes]) -> None:
@@ -65,12 +80,14 @@ def _extract(stream: IO[bytes], target: Path) -> None:
     (target / "weights").mkdir()
     total = 0
     try:
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
+        # tarfile asks no more of a file object than Bounded has.
+        pieces = cast(IO[bytes], _Pieces(cast(BinaryIO, stream)))
+        with tarfile.open(fileobj=pieces, mode="r:") as archive:
             for number, entry in enumerate(archive):
                 total += entry.size
                 _check_entry(entry, number, total)
                 _write_member(archive, entry, target / entry.name)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:
         raise InvalidInputError("This is not an exported model, or it is cut short. Export it again.") from error
 
 
@@ -87,7 +104,9 @@ def _is_ours(name: str) -> bool:
     if name in {INFO, CARD, CHECK}:
         return True
     number = name.removeprefix("weights/").removesuffix(".safetensors")
-    return name == f"weights/{number}.safetensors" and number.isdecimal() and number == str(int(number))
+    if name != f"weights/{number}.safetensors" or len(number) > 2 or not number.isdecimal():
+        return False
+    return number == str(int(number))
 
 
 def _write_member(archive: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:
@@ -95,4 +114,4 @@ def _write_member(archive: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) 
     if source is None or path.exists():
         raise CorruptError(f"The exported model holds {entry.name} twice. Nothing was kept.")
     with source, path.open("xb") as target:
-        shutil.copyfileobj(source, target, 2**20)
+        shutil.copyfileobj(source, target, _PIECE)

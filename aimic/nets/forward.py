@@ -30,7 +30,7 @@ def logits_of(
     The networks are in evaluation mode on `device`.
     """
     step = images_at_once(nets[0].preprocessing.image_size)
-    with _full_float32(torch.device(device)):
+    with full_float32(device):
         parts = [
             _micro_batch(nets, torch.tensor(pixels[start : start + step]), device)
             for start in range(0, len(pixels), step)
@@ -46,12 +46,23 @@ def _micro_batch(nets: Sequence[Net], pixels: Tensor, device: torch.device | str
     return (total / len(nets)).cpu()
 
 
+@torch.inference_mode()
+def features_of(net: Net, pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> NDArray[np.float32]:
+    """What the head of `net` reads [n, d], of uint8 RGB pixels [n, S, S, 3] that go through it together.
+
+    The network is in evaluation mode on `device`.
+    """
+    with full_float32(device):
+        x = normalise(torch.tensor(pixels, device=device), net.preprocessing)
+        return np.asarray(net.features(x).float().cpu().numpy(), dtype=np.float32)
+
+
 @contextmanager
-def _full_float32(device: torch.device) -> Iterator[None]:
+def full_float32(device: torch.device | str) -> Iterator[None]:
     """cuDNN rounds float32 convolutions to TF32's 10 bits by default: too coarse for an answer that is not to
     depend on its batch.
     """
-    if device.type != "cuda":
+    if torch.device(device).type != "cuda":
         yield
         return
     before = torch.backends.cudnn.allow_tf32

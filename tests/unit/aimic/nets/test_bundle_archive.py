@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def _device(entry: tarfile.TarInfo) -> None:
         *("../bundle.json", "/tmp/bundle.json", "weights/../bundle.json", "./bundle.json", "weights/a.safetensors"),
         *("weights/00.safetensors", "weights/-1.safetensors", "weights/.safetensors", "weights/٣.safetensors"),
         *("weights/0.pth", "readme", "weights/0.safetensors/x", "bundle.json\n"),
+        *("weights/100.safetensors", f"weights/{'1' * 5000}.safetensors"),
     ],
 )
 def test_strange_names_are_refused(tmp_path: Path, name: str) -> None:
@@ -113,6 +115,20 @@ def test_strange_names_are_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("change", [_link, _hard_link, _device])
 def test_what_is_no_file_is_refused(tmp_path: Path, change: Callable[[tarfile.TarInfo], None]) -> None:
     _refused(_tar(("bundle.json", b"", change)), tmp_path, InvalidInputError)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_of_any_size_are_not_read_into_memory(tmp_path: Path, kind: bytes) -> None:
+    def extended(entry: tarfile.TarInfo) -> None:
+        entry.type = kind
+
+    data = _tar(("header", b"12 a=comment\n" * 4_000_000, extended), ("bundle.json", b"x", _plain))
+    tracemalloc.start()
+    try:
+        _refused(data, tmp_path, InvalidInputError)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_member_twice_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Where weights are looked for, how they are read, and what is said when they don't fit."""
 
 import shutil
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,27 @@ def test_a_pickled_model_is_never_opened(tmp_path: Path) -> None:
 def test_what_is_no_weights_file(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(data)
     with pytest.raises(InvalidInputError):
+        read_state(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_damaged_weights_are_refused_in_plain_words(tmp_path: Path, place: int) -> None:
+    """Bytes overwritten all over a small file: in its pickle, its tensors and its list of contents."""
+    torch.save({"a": torch.arange(9.0), "b": torch.ones(3)}, tmp_path / "x.pth")
+    data = bytearray((tmp_path / "x.pth").read_bytes())
+    start = len(data) * place // 12
+    data[start : start + 40] = b"\xff" * len(data[start : start + 40])
+    (tmp_path / "x.pth").write_bytes(data)
+    with suppress(InvalidInputError):  # where only numbers or padding were hit it can still be read
+        assert len(read_state(tmp_path / "x.pth")) == 2
+
+
+def test_a_zip_whose_list_of_contents_is_damaged(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(3)}, tmp_path / "x.pth")
+    data = (tmp_path / "x.pth").read_bytes()
+    (tmp_path / "x.pth").write_bytes(data.replace(b"PK\x01\x02", b"PK\x09\x09"))
+    assert zipfile.is_zipfile(tmp_path / "x.pth")
+    with pytest.raises(InvalidInputError, match=r"x\.pth can't be read as plain weights"):
         read_state(tmp_path / "x.pth")
 
 

@@ -1,0 +1,72 @@
+"""No connection to the log is left open, whatever goes wrong."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aimic.adapters.sqlite_events import SqliteEvents
+from aimic.errors import UnavailableError
+from aimic.events import TaskReady
+
+TOPICS = (TaskReady.topic,)
+
+
+@pytest.fixture
+def still_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many connections were opened and not closed; none waits for another's lock."""
+    found: set[int] = set()
+    real = sqlite3.connect
+
+    class Counted(sqlite3.Connection):
+        def close(self) -> None:
+            found.discard(id(self))
+            super().close()
+
+    def connect(path: Path, **options: Any) -> sqlite3.Connection:
+        made = real(path, **(options | {"timeout": 0.01, "factory": Counted}))
+        found.add(id(made))
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    return lambda: len(found)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteEvents]:
+    events = SqliteEvents(tmp_path / "events.db")
+    yield events
+    events.close()
+
+
+@contextmanager
+def _another_writes(path: Path) -> Iterator[None]:
+    with closing(sqlite3.Connection(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_leaving_while_another_writes(log: SqliteEvents, still_open: Callable[[], int], tmp_path: Path) -> None:
+    subscription = log.subscribe(TOPICS, "trainers")
+    assert still_open() == 1
+    with _another_writes(tmp_path / "events.db"):
+        subscription.close()
+    assert still_open() == 0
+
+
+def test_joining_while_another_writes(log: SqliteEvents, still_open: Callable[[], int], tmp_path: Path) -> None:
+    log.ping()
+    with _another_writes(tmp_path / "events.db"), pytest.raises(UnavailableError):
+        log.subscribe(TOPICS, "trainers")
+    assert still_open() == 1  # the log's own
+
+
+def test_a_file_that_is_no_log(log: SqliteEvents, still_open: Callable[[], int], tmp_path: Path) -> None:
+    (tmp_path / "events.db").write_bytes(b"something else" * 100)
+    with pytest.raises(UnavailableError):
+        log.subscribe(TOPICS, "trainers")
+    assert still_open() == 0
