@@ -87,15 +87,6 @@ def file_names(session: Session, site: str, dataset_id: str, shas: Sequence[str]
     return found
 
 
-def names_of(session: Session, site: str, keys: Sequence[str]) -> dict[str, str]:
-    """Guarded: real names by keyed hash."""
-    found: dict[str, str] = {}
-    for part in parts_of(keys):
-        rows = session.execute(select(NameRow.key, NameRow.name).where(NameRow.site == site, NameRow.key.in_(part)))
-        found.update(dict(rows.all()))
-    return found
-
-
 def refused_count(session: Session, site: str, dataset_id: str, version: int) -> int:
     """How many files stayed out on the way to a version."""
     query = _refused(site, dataset_id, version).subquery()

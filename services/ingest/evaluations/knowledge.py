@@ -65,6 +65,8 @@ def lineage(parts: Ingest, session: Session, model: ModelVersionRow) -> list[Bun
 def trained_on(info: BundleInfo) -> dict[str, str]:
     """Perceptual hash by stored hash, of each image that shaped the weights which the bundle holds."""
     serve = str(info.settings.get("serve", "refit"))
+    if info.settings.get("protocol") == "paper":
+        serve = "refit"  # the held-out fold chose the epoch, so it shaped them too
     held_out = int(serve[5:]) if serve.startswith("fold:") else None
     return {
         member.sha256: member.phash

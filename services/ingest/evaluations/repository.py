@@ -1,14 +1,11 @@
 """The rows of evaluations."""
 
-import json
-
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aimic.domain.split import LOCKED
 from aimic.errors import NotFoundError
 from services.ingest.evaluations.tables import EvaluationRow, OpeningRow
-from services.ingest.jobs.tables import JobKind, JobRow, JobSplitRow
+from services.ingest.jobs.tables import JobRow
 
 
 def find(session: Session, site: str, evaluation_id: str) -> tuple[EvaluationRow, JobRow]:
@@ -17,19 +14,6 @@ def find(session: Session, site: str, evaluation_id: str) -> tuple[EvaluationRow
     if row is None:
         raise NotFoundError(f"There is no evaluation {evaluation_id} at this site.")
     return row, session.get_one(JobRow, (site, evaluation_id))
-
-
-def locked_parts(session: Session, site: str, manifest_hash: str) -> dict[str, frozenset[int]]:
-    """Locked samples by training job, of the jobs on this manifest that locked some."""
-    query = select(JobRow).where(
-        JobRow.site == site, JobRow.manifest_hash == manifest_hash, JobRow.kind == JobKind.TRAIN
-    )
-    found: dict[str, frozenset[int]] = {}
-    for job in session.scalars(query):
-        if job.split.get("locked"):
-            folds = json.loads(session.get_one(JobSplitRow, (site, job.id)).body)["folds"]
-            found[job.id] = frozenset(index for index, fold in enumerate(folds) if fold == LOCKED)
-    return found
 
 
 def opening_of(session: Session, row: EvaluationRow) -> int | None:

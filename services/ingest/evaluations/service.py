@@ -24,6 +24,7 @@ from services.ingest.evaluations.schemas import EvaluationRequest
 from services.ingest.evaluations.tables import EvaluationRow, OpeningRow
 from services.ingest.jobs import lifecycle, planning
 from services.ingest.jobs.journal import tell_status
+from services.ingest.jobs.locks import locked_by
 from services.ingest.jobs.tables import JobKind, JobRow
 from services.ingest.jobs.weights import JobWeights
 from services.ingest.models import repository as models
@@ -110,7 +111,7 @@ def start(parts: Ingest, session: Session, principal: Principal, choice: Choice)
     )
     session.add(row)
     session.flush()
-    _open(session, row, job, set(choice.indices))
+    _open(session, row, choice)
     tell_status(session, job, now, Status.READY, "The evaluation waits for a worker.")
     for task in tasks:
         lifecycle.wake(session, task, now)
@@ -119,20 +120,19 @@ def start(parts: Ingest, session: Session, principal: Principal, choice: Choice)
     return shown(session, row, job)
 
 
-def _open(session: Session, row: EvaluationRow, job: JobRow, judged: set[int]) -> None:
-    """Note every training job whose locked test part this evaluation looks at."""
-    for job_id, locked in repository.locked_parts(session, row.site, job.manifest_hash).items():
-        if images := len(locked & judged):
-            session.add(
-                OpeningRow(
-                    site=row.site,
-                    evaluation_id=row.id,
-                    job_id=job_id,
-                    images=images,
-                    created_by=row.created_by,
-                    created_at=row.created_at,
-                )
+def _open(session: Session, row: EvaluationRow, choice: Choice) -> None:
+    """Note every training job whose locked test part this evaluation looks at, under whatever data set."""
+    for job_id, opened in locked_by(session, row.site, choice.plan.data, choice.indices).items():
+        session.add(
+            OpeningRow(
+                site=row.site,
+                evaluation_id=row.id,
+                job_id=job_id,
+                images=len(opened),
+                created_by=row.created_by,
+                created_at=row.created_at,
             )
+        )
     session.flush()
 
 

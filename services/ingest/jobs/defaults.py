@@ -30,6 +30,7 @@ def fill(settings: TrainSettings) -> TrainSettings:
     if settings.mode == "frozen":
         _refuse_meaningless(settings)
     else:
+        _refuse_batches_of_one(settings)
         defaults = _FROM_SCRATCH if settings.weights == "none" else _PRETRAINED
         # One who sets the number of epochs means that number: no early end unless asked for.
         if settings.epochs is not None:
@@ -55,12 +56,26 @@ def serve(settings: TrainSettings, folds: int) -> str:
 
 
 def _refuse_meaningless(settings: TrainSettings) -> None:
+    if settings.protocol == "paper":
+        raise InvalidInputError(
+            "The published protocol chooses the best epoch on the held-out fold, and in frozen mode there are no "
+            "epochs to choose from: its numbers would be called the paper's and would not be. "
+            "Leave the protocol out, or choose mode full."
+        )
     given = [name for name in _MEANINGLESS_FROZEN if getattr(settings, name) is not None]
     if given:
         raise InvalidInputError(
             f"In frozen mode only the last layer is fitted, to its optimum, so {', '.join(given)} "
             f"{'has' if len(given) == 1 else 'have'} no meaning there. Leave {'it' if len(given) == 1 else 'them'} "
             "out, or choose mode full."
+        )
+
+
+def _refuse_batches_of_one(settings: TrainSettings) -> None:
+    if settings.batch_size == 1:
+        raise InvalidInputError(
+            "A batch of one image can't be trained on: batch normalisation compares the images of a batch, and one "
+            "alone has nothing to be compared with. Choose a batch size of 2 or more."
         )
 
 

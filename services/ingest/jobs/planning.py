@@ -1,5 +1,6 @@
 """From a wish to a plan: data, folds, warnings, weights, tasks. Nothing is written here; much is refused here."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
@@ -15,8 +16,9 @@ from aimic.domain.split import Split, SplitSummary
 from services.ingest.datasets.reading import VersionData, load_version
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import defaults, weights
+from services.ingest.jobs import locks as locking
 from services.ingest.jobs.caution import warnings_for
-from services.ingest.jobs.tables import JobKind, JobRow, JobSplitRow
+from services.ingest.jobs.tables import JobKind, JobRow, JobSplitRow, model_name
 from services.ingest.jobs.weights import JobWeights
 from services.ingest.models.service import check_name
 from services.ingest.tasks.tables import TaskEdgeRow, TaskRow
@@ -39,13 +41,14 @@ class Plan:
 
 
 def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
-    """Decide everything about a training job; InvalidInputError with the reason for what can't be done."""
+    """Decide everything about a training job; InvalidInputError or ConflictError says why it can't be done."""
     settings = defaults.fill(request.settings)
-    if request.model is not None:
-        check_name(request.model)
+    _check_names(request, settings)
     with parts.database.read(principal.site) as session:
         data = load_version(session, parts.blobs, principal.site, request.dataset, request.version)
-    split = _split(data, settings)
+        locks = locking.earlier(session, principal.site, data)
+    split = _split(data, settings, locks.samples if settings.split.lock_test else ())
+    locking.refuse_reading(locks, split)
     serve = defaults.serve(settings, split.k)
     settings = settings.model_copy(update={"serve": serve})
     resolved = weights.resolve(parts, principal, settings, data, split)
@@ -63,7 +66,13 @@ def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
     )
 
 
-def _split(data: VersionData, settings: TrainSettings) -> Split:
+def _check_names(request: JobRequest, settings: TrainSettings) -> None:
+    """The names of the models to come, before days are spent on them."""
+    for network in settings.networks:
+        check_name(model_name(request.model, request.dataset, network, several=len(settings.networks) > 1))
+
+
+def _split(data: VersionData, settings: TrainSettings, locked: Collection[int]) -> Split:
     samples = data.manifest.samples
     column = data.column(settings.split.column) if settings.split.column is not None else None
     return make_split(
@@ -74,6 +83,8 @@ def _split(data: VersionData, settings: TrainSettings) -> Split:
         settings.split,
         settings.seed,
         column,
+        locked=locked,
+        keys=[sample.sha256 for sample in samples],
         classes=data.manifest.classes,
     )
 
@@ -104,6 +115,7 @@ def write(session: Session, plan: Plan, principal: Principal, now: datetime) -> 
     session.add(job)
     session.flush()
     session.add(JobSplitRow(site=job.site, job_id=job.id, body=plan.split.model_dump_json()))
+    session.add_all(locking.rows_of(job.site, job.id, plan.data, plan.split))
     tasks = {task.key: _task(job, number, task) for number, task in enumerate(plan.tasks)}
     session.add_all(tasks.values())
     session.flush()

@@ -17,6 +17,13 @@ class JobKind(StrEnum):
     EVALUATE = "evaluate"
 
 
+def model_name(asked: str | None, dataset: str, network: str, *, several: bool) -> str:
+    """Name of the model that a network becomes, by the name asked for, if any."""
+    if asked is None:
+        return f"{dataset[:40]}-{network}"
+    return f"{asked}-{network}" if several else asked
+
+
 class JobRow(SiteRow, Recorded, Base):
     """A job. Its row is the lock under which its tasks change state and its sequence goes up."""
 
@@ -53,10 +60,7 @@ class JobRow(SiteRow, Recorded, Base):
 
     def model_name(self, network: str) -> str:
         """Name of the model that this network becomes; with several networks each has a name of its own."""
-        several = len(self.settings["networks"]) > 1
-        if self.model is None:
-            return f"{self.dataset[:40]}-{network}"
-        return f"{self.model}-{network}" if several else self.model
+        return model_name(self.model, self.dataset, network, several=len(self.settings["networks"]) > 1)
 
 
 class JobSplitRow(SiteRow, Base):
@@ -68,6 +72,24 @@ class JobSplitRow(SiteRow, Base):
     job_id: Mapped[str] = mapped_column(primary_key=True)
     body: Mapped[str] = mapped_column(Text)
     """JSON of aimic.domain.split.Split."""
+
+
+class LockedRow(SiteRow, Base):
+    """An image of a job's locked test part, by all that it can be known by in another data set."""
+
+    __tablename__ = "locked_samples"
+    __table_args__ = (
+        ForeignKeyConstraint(["site", "job_id"], ["jobs.site", "jobs.id"]),
+        Index(None, "site", "sha256"),
+        Index(None, "site", "pixel_sha256"),
+        Index(None, "site", "group_key"),
+    )
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    pixel_sha256: Mapped[str]
+    group_key: Mapped[str | None]
+    """Keyed hash of the patient or slide."""
 
 
 class ProgressRow(SiteRow, Base):

@@ -7,7 +7,7 @@ from typing import Literal
 from aimic.domain.base import Value
 from aimic.domain.job import TrainSettings
 from aimic.domain.site import Principal
-from aimic.domain.split import Split
+from aimic.domain.split import LOCKED, Split
 from aimic.errors import InvalidInputError, NotFoundError
 from services.ingest.datasets.reading import VersionData
 from services.ingest.dependencies import Ingest
@@ -78,7 +78,7 @@ def _model(
                 f"{name} is a {found.network}, so only {found.network} can start from it, "
                 f"not {', '.join(settings.networks)}."
             )
-        judged = [index for index, fold in enumerate(split.folds) if fold >= 0]
+        judged = [index for index, fold in enumerate(split.folds) if fold >= 0 or fold == LOCKED]
         seen = known(parts, session, lineage(parts, session, found), data, judged)
     _refuse_seen(found, len(seen), judged)
     label = f"{found.name}:{found.version}"
@@ -89,6 +89,6 @@ def _refuse_seen(model: ModelVersionRow, seen: int, judged: Sequence[int]) -> No
     if seen:
         raise InvalidInputError(
             f"{model.name}:{model.version} learned from {seen} of the {len(judged)} images on which this job would "
-            "be judged (the same, copies of them, or the same patients), so its score would be too good to be true. "
-            "Start from imagenet or none, or train on images that are new to the model."
+            "be judged, now or by its locked test part (the same, copies of them, or the same patients), so its score "
+            "would be too good to be true. Start from imagenet or none, or train on images that are new to the model."
         )

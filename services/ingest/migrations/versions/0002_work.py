@@ -209,6 +209,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "evaluation_id", "job_id", name="pk_locked_openings"),
     )
     op.create_index("ix_locked_openings_site_job_id", "locked_openings", ["site", "job_id"])
+    op.create_table(
+        "locked_samples",
+        sa.Column("site", sa.String(length=63), nullable=False),
+        sa.Column("job_id", sa.String(length=255), nullable=False),
+        sa.Column("sha256", sa.String(length=255), nullable=False),
+        sa.Column("pixel_sha256", sa.String(length=255), nullable=False),
+        sa.Column("group_key", sa.String(length=255), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["site", "job_id"], ["jobs.site", "jobs.id"], name="fk_locked_samples_site_job_id_jobs"
+        ),
+        sa.PrimaryKeyConstraint("site", "job_id", "sha256", name="pk_locked_samples"),
+    )
+    for column in ("sha256", "pixel_sha256", "group_key"):
+        op.create_index(f"ix_locked_samples_site_{column}", "locked_samples", ["site", column])
 
 
 def downgrade() -> None:

@@ -53,6 +53,9 @@ def test_what_is_served_is_decided_before_training(scene: Any, split: dict[str, 
 def test_impossible_wishes_are_refused_with_the_reason(scene: Any) -> None:
     assert "12" in _refused(scene, split={"kind": "kfold", "k": 20})
     assert "epochs, lr have no meaning" in _refused(scene, weights="imagenet", mode="frozen", epochs=3, lr=0.1)
+    assert "would be called the paper's" in _refused(scene, weights="imagenet", mode="frozen", protocol="paper")
+    for mode in ("full", "last:2"):
+        assert "2 or more" in _refused(scene, weights="imagenet", mode=mode, batch_size=1)
     assert "needs weights" in _refused(scene, mode="frozen")
     assert "no fold:7" in _refused(scene, serve="fold:7")
     assert "at least 75" in _refused(scene, networks=["inception_v3"], image_size=64)
@@ -62,6 +65,14 @@ def test_impossible_wishes_are_refused_with_the_reason(scene: Any) -> None:
     assert "not known" in _refused(scene, weights="magic")
     with scene.parts.database.read("local") as session:
         assert session.scalar(select(func.count()).select_from(JobRow)) == 0
+
+
+def test_a_model_name_that_would_be_too_long_is_refused_before_anything_is_trained(scene: Any) -> None:
+    settings = {"networks": ["resnet34", "mobilenet_v3_large"], "split": {"k": 2}}
+    body = {"dataset": "cells", "model": "m" * 50, "settings": settings}
+    answer = scene.client.post("/api/v1/jobs", json=body)
+    assert answer.status_code == 422 and "1 to 63 letters" in answer.json()["detail"]
+    assert scene.client.post("/api/v1/jobs", json=body | {"model": "m" * 44}).status_code == 201
 
 
 def test_a_job_that_cannot_be_written_whole_is_not_written(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,20 @@ def _model(scene: Any, **settings: Any) -> None:
     scene.finish_all(job)
 
 
+def test_the_fold_that_chose_the_epoch_by_the_paper_s_protocol_is_known(scene: Any) -> None:
+    judged = {}
+    for protocol in ("honest", "paper"):
+        split = {"kind": "holdout", "fraction": 0.3}
+        settings = {"networks": ["resnet34"], "split": split, "protocol": protocol}
+        body = {"dataset": "cells", "model": protocol, "settings": settings}
+        scene.finish_all(scene.client.post("/api/v1/jobs", json=body).json())
+        answer = scene.client.post(f"/api/v1/models/{protocol}/versions/1/evaluate", json={"dataset": "cells"})
+        judged[protocol] = answer.status_code
+        if answer.status_code == 202:
+            scene.tell(scene.claim(), "finish", result={"metrics": {}, "judged": 1})
+    assert judged == {"honest": 202, "paper": 422}
+
+
 def test_a_data_set_that_the_model_was_trained_on_leaves_nothing_to_judge(scene: Any) -> None:
     _model(scene)
     answer = scene.client.post(EVALUATE, json={"dataset": "cells"})
