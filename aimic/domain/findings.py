@@ -147,11 +147,12 @@ def _near(facts: Facts) -> Iterator[Finding]:
     doubted = {sample for members in facts.oversized for sample in members}
     pairs = [(a, b) for a, b in facts.near if a not in doubted]
     same = [(a, b) for a, b in pairs if facts.labels[a] == facts.labels[b]]
+    across = [(a, b) for a, b in pairs if facts.labels[a] != facts.labels[b]]
     for code, chosen, words in (
         ("near_duplicates", same, "They stay in one fold."),
         (
             "near_duplicates_across_classes",
-            [pair for pair in pairs if pair not in set(same)],
+            across,
             "One of the two labels is probably wrong; please look at them. Until then they stay in one fold.",
         ),
     ):

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from aimic.domain.base import canonical_json
 from aimic.domain.dataset import Manifest, Sample
+from aimic.domain.units import joined
 from services.ingest.datasets.tables import DatasetRow, ItemRow, NameRow, SampleRow
 
 MAX_FOLD_VALUES = 64
@@ -56,6 +57,17 @@ class Contents(NamedTuple):
             said = [source.sha256, source.names, sorted(source.labels), source.groups, sorted(source.columns.items())]
             digest.update(canonical_json(said))
         return digest.hexdigest()
+
+    def held_together(self, clusters: Sequence[int]) -> tuple[int, ...]:
+        """`clusters` (a number per sample), in which a picture under two patients also joins one image of each."""
+        first: dict[int | str, int] = {}
+        pairs = [(first.setdefault(number, index), index) for index, number in enumerate(clusters)]
+        for index, source in enumerate(self.sources):
+            if source.groups:
+                first.setdefault(source.groups[0], index)
+        for index, source in enumerate(self.sources):
+            pairs += [(first.setdefault(group, index), index) for group in source.groups[1:]]
+        return tuple(joined(len(clusters), pairs).tolist())
 
     def fold_columns(self) -> dict[str, tuple[str | None, ...]]:
         """Columns with few enough different values to name folds, in manifest order."""

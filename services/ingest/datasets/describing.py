@@ -43,7 +43,27 @@ def describe(contents: Contents, copies: Clusters, files: Sequence[SampleFacts])
         media_types=[file.media_type for file in files],
         names=[_marks(source) for source in contents.sources],
     )
-    return (*_contradictions(contents), *findings(facts), *_two_groups(contents), *_shortcuts(contents, copies, files))
+    return (
+        *_contradictions(contents),
+        *findings(facts),
+        *_unfinished(copies),
+        *_two_groups(contents),
+        *_shortcuts(contents, copies, files),
+    )
+
+
+def _unfinished(copies: Clusters) -> Iterable[Finding]:
+    """Said when not every pair that may be copies was compared."""
+    if copies.complete:
+        return ()
+    return [
+        Finding(
+            code="copies_not_all_compared",
+            message="So many pictures look alike here that not every pair was compared: there may be more near "
+            "duplicates than are named, and some could be in two folds. Numbers may be too good. "
+            "If the pictures come from few slides or fields, name these as their groups.",
+        )
+    ]
 
 
 def _contradictions(contents: Contents) -> Iterable[Finding]:
@@ -90,7 +110,7 @@ def _two_groups(contents: Contents) -> Iterable[Finding]:
         Finding(
             code="copies_in_two_groups",
             message=f"{len(found):,} pictures came in under two patients or slides: {', '.join(shown[:3])}{more}. "
-            "Each counts for one of them only; please look which is right.",
+            "All images of both stay in one fold; please look which is right.",
             details={"examples": shown[:10], "count": len(found)},
         )
     ]

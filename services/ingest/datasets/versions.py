@@ -1,6 +1,7 @@
 """Making a data set's next version: gather, find copies, describe, and write it once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -54,7 +55,8 @@ def _copies(parts: Ingest, site: str, contents: Contents) -> Clusters:
     shas = [source.sha256 for source in contents.sources]
     pixels = [source.pixels for source in contents.sources]
     with parts.database.read(site) as session, spilled(pixels, repository.thumbs_of(session, site, shas)) as pictures:
-        return clusters(pictures)
+        copies = clusters(pictures)
+    return replace(copies, ids=contents.held_together(copies.ids))
 
 
 def _worked_out(

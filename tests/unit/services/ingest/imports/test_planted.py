@@ -2,10 +2,16 @@
 
 import io
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw, ImageFilter
+
+from aimic.domain.units import units
+from services.ingest.datasets import versions
+from services.ingest.datasets.reading import load_version
 
 
 def _cell(seed: int, background: tuple[int, int, int] = (225, 210, 215)) -> Image.Image:
@@ -48,3 +54,27 @@ def test_a_border_that_gives_the_class_away_is_warned_of_with_its_number(lab: An
     words = lab.findings()["shortcut_border"]
     assert "100%" in words
     assert "chance is 50.0%" in words
+
+
+def test_a_picture_under_two_patients_keeps_the_images_of_both_together(lab: Any) -> None:
+    drawn = {"a/1_p1": 1, "a/1_p2": 1, "a/2_p1": 2, "b/3_p2": 3, "b/4_p3": 4, "a/5_p3": 5}
+    lab.import_({f"{name}.png": _file(_cell(seed)) for name, seed in drawn.items()}, group_pattern=r"_(p\d)\.")
+    with lab.parts.database.read("local") as session:
+        data = load_version(session, lab.parts.blobs, "local", "cells")
+    groups = [sample.group for sample in data.manifest.samples]
+    names = [sample["name"] for sample in lab.samples()]
+    found: dict[int, set[str]] = {}
+    for name, unit in zip(names, units(groups, data.clusters).tolist(), strict=True):
+        found.setdefault(unit, set()).add(name.rpartition("/")[2].partition("_")[0])
+    assert sorted(found.values(), key=min) == [{"1", "2", "3"}, {"4", "5"}]
+    assert "stay in one fold" in lab.findings()["copies_in_two_groups"]
+
+
+def test_a_person_is_told_when_not_every_pair_was_compared(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"{'ab'[n % 2]}/{n}.png": _file(_cell(n)) for n in range(6)}
+    lab.import_(files, "compared")
+    assert "copies_not_all_compared" not in lab.findings(dataset="compared")
+    real = versions.clusters
+    monkeypatch.setattr(versions, "clusters", lambda pictures: replace(real(pictures), complete=False))
+    lab.import_(files, "given-up")
+    assert "not every pair was compared" in lab.findings(dataset="given-up")["copies_not_all_compared"]
