@@ -72,10 +72,11 @@ def require(principal: Principal, permission: Permission) -> None:
         raise ForbiddenError(f"{principal.name} may not {permission.value}; ask an administrator of the site.")
 
 
-def refuse_open_bind(settings: Settings) -> None:
-    """A service bound beyond loopback does not start without a key: SystemExit with the reason."""
-    if not is_loopback(settings.host) and settings.key() is None:
+def refuse_open_bind(settings: Settings, host: str | None = None) -> None:
+    """A service bound beyond loopback (at `host`, else the settings') does not start without a key: SystemExit."""
+    address = host or settings.host
+    if not is_loopback(address) and settings.key() is None:
         raise SystemExit(
-            f"Refusing to listen on {settings.host} without a key, because anybody on the network could use it. "
+            f"Refusing to listen on {address} without a key, because anybody on the network could use it. "
             "Set AIMIC_API_KEY_FILE to a file with a long random key, or bind to 127.0.0.1."
         )

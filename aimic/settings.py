@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     weights_dir: Path | None = None
     """Directory of pretrained weights that is asked before torchvision's download."""
     host: str = "127.0.0.1"
+    ops_host: str = "127.0.0.1"
+    """Where `/healthz`, `/readyz` and `/metrics` are answered, which ask for no key: this machine, or in a cluster
+    the pod's own address."""
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     """File with the one API key of this installation; without a key only loopback is served."""

@@ -24,7 +24,7 @@ def main() -> None:
     chosen = settings()
     setup_logging("dashboard", chosen.log_level)
     refuse_open_bind(chosen)
-    operations = OperationsServer(chosen.host, chosen.dashboard_ops_port, lambda: None)
+    operations = OperationsServer(chosen.ops_host, chosen.dashboard_ops_port, lambda: None)
     operations.start()
     # Streamlit takes a second to import, and liveness is answered meanwhile.
     from services.dashboard.app import create_app

@@ -38,7 +38,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopping.set)
     async with service(settings) as running:
         operations = OperationsServer(
-            settings.host,
+            settings.ops_host,
             settings.inference_ops_port,
             lambda: "stopping" if stopping.is_set() else running.reconciler.not_ready(),
         )
@@ -94,6 +94,7 @@ def main() -> None:
     settings = Settings()
     setup_logging("inference", settings.log_level)
     refuse_open_bind(settings)
+    refuse_open_bind(settings, settings.grpc_host)
     asyncio.run(serve(settings))
     # Everything is closed. Python would now free the networks piece by piece, which takes seconds on a busy
     # machine; the kernel does it at once.

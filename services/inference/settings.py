@@ -15,6 +15,8 @@ class Settings(SharedSettings):
 
     inference_port: int = 8001
     inference_grpc_port: int = 8002
+    inference_grpc_host: str = ""
+    """Where gRPC is answered, if not where REST is: REST has the front before it, gRPC has not."""
     inference_ops_port: int = 9001
     inference_replica: str = "0"
     """Tells replicas apart: each must hear every change of what is to be served."""
@@ -51,6 +53,11 @@ class Settings(SharedSettings):
     """Up to this the pause doubles while the registry is away."""
     inference_stop_s: float = Field(5.0, gt=0)
     """How long requests that were taken may finish after we were asked to stop."""
+
+    @property
+    def grpc_host(self) -> str:
+        """Where gRPC is answered."""
+        return self.inference_grpc_host or self.host
 
     @property
     def bundles(self) -> Path:

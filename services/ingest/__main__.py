@@ -52,7 +52,7 @@ def main() -> None:
     migrate(parts.database)
     grant_full_term(parts)
     REGISTRY.register(RecordsCollector(parts))
-    operations = OperationsServer(settings.host, settings.ingest_ops_port, lambda: not_ready(parts))
+    operations = OperationsServer(settings.ops_host, settings.ingest_ops_port, lambda: not_ready(parts))
     operations.start()
     config = uvicorn.Config(
         create_app(parts),

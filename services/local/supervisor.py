@@ -30,13 +30,16 @@ def part_specs(settings: LocalSettings) -> tuple[PartSpec, ...]:
     }
     common = settings.child_environment()
     # Only the front and the gRPC port may face the network; the rest stays on loopback behind the front.
-    hosts = {name: settings.host if name in {"front", "inference"} else "127.0.0.1" for name in modules}
+    # Operations ports ask for no key, so they never do.
+    hosts = {name: {"AIMIC_HOST": "127.0.0.1", "AIMIC_OPS_HOST": "127.0.0.1"} for name in modules}
+    hosts["front"] |= {"AIMIC_HOST": settings.host}
+    hosts["inference"] |= {"AIMIC_INFERENCE_GRPC_HOST": settings.host}
     return tuple(
         PartSpec(
             name=name,
             command=(sys.executable, "-m", module),
             ops_port=port,
-            environment={**common, "AIMIC_HOST": hosts[name]},
+            environment={**common, **hosts[name]},
         )
         for name, (module, port) in modules.items()
     )

@@ -27,7 +27,7 @@ def compose(settings: Settings, events: Events | None = None) -> Trainer:
     ingest = Ingest(settings.ingest_url, settings.key())
     log = events or wiring.events(settings.events_url)
     worker = Worker(settings, ingest, log)
-    operations = OperationsServer(settings.host, settings.trainer_ops_port, worker.not_ready)
+    operations = OperationsServer(settings.ops_host, settings.trainer_ops_port, worker.not_ready)
 
     def close() -> None:
         ingest.close()

@@ -26,7 +26,7 @@ class GrpcServer:
     """Inference, health and reflection at one address."""
 
     def __init__(self, settings: Settings, plane: DataPlane, address: str | None = None) -> None:
-        self.address = address or f"{settings.host}:{settings.inference_grpc_port}"
+        self.address = address or f"{settings.grpc_host}:{settings.inference_grpc_port}"
         # By name, since the type stubs don't know the asyncio variant.
         self._health = import_module("grpc_health.v1.health").aio.HealthServicer()
         self._server = grpc.aio.server(

@@ -27,7 +27,7 @@ def main() -> None:
     )
     server = uvicorn.Server(config)
     operations = OperationsServer(
-        "127.0.0.1", settings.front_ops_port, lambda: None if server.started else "not listening yet"
+        settings.ops_host, settings.front_ops_port, lambda: None if server.started else "not listening yet"
     )
     operations.start()
     server.run()

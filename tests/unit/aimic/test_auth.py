@@ -57,6 +57,14 @@ def test_a_remembered_password_is_not_lent_to_pages_of_others() -> None:
     assert Authenticator(KEYED).authenticate(headers | {"origin": "http://lab.example:8080"}) == OWNER
 
 
+def test_an_address_beyond_this_machine_needs_a_key() -> None:
+    refuse_open_bind(OPEN)
+    refuse_open_bind(KEYED, "0.0.0.0")
+    for settings, host in ((OPEN, "0.0.0.0"), (OPEN.model_copy(update={"host": "lab.example"}), None)):
+        with pytest.raises(SystemExit, match="without a key"):
+            refuse_open_bind(settings, host)
+
+
 def test_a_permission_that_is_not_held_is_named() -> None:
     viewer = Principal(site="local", name="viewer", permissions=frozenset({Permission.DATASETS_READ}))
     require(viewer, Permission.DATASETS_READ)

@@ -1,0 +1,60 @@
+"""Operations ports ask for no key: they stay on this machine, wherever the service itself listens."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+SERVICES = {
+    "services.ingest": ("AIMIC_INGEST_PORT", "AIMIC_INGEST_OPS_PORT"),
+    "services.trainer": (None, "AIMIC_TRAINER_OPS_PORT"),
+    "services.dashboard": ("AIMIC_DASHBOARD_PORT", "AIMIC_DASHBOARD_OPS_PORT"),
+    "services.local.front": ("AIMIC_PORT", "AIMIC_FRONT_OPS_PORT"),
+}
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _open(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+@pytest.mark.parametrize("module", SERVICES)
+@pytest.mark.parametrize("ops_host", [None, "127.0.0.3"])
+def test_operations_are_answered_where_they_were_told_to_be(module: str, ops_host: str | None, tmp_path: Path) -> None:
+    port_name, ops_name = SERVICES[module]
+    port, ops = _free_ports(2)
+    environment = {
+        **os.environ,
+        "AIMIC_HOME": str(tmp_path),
+        "AIMIC_HOST": "127.0.0.2",
+        "AIMIC_API_KEY": "secret",
+        "AIMIC_INGEST_URL": "http://127.0.0.1:1",
+        ops_name: str(ops),
+        **({port_name: str(port)} if port_name else {}),
+        **({"AIMIC_OPS_HOST": ops_host} if ops_host else {}),
+    }
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen((sys.executable, "-m", module), stderr=log, env=environment)
+    try:
+        end = time.monotonic() + 120
+        while not _open(ops_host or "127.0.0.1", ops) or (port_name and not _open("127.0.0.2", port)):
+            assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        hosts = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+        assert [host for host in hosts if _open(host, ops)] == [ops_host or "127.0.0.1"]
+    finally:
+        process.terminate()
+        process.wait(30)
