@@ -103,6 +103,7 @@ class Import(Value):
     dataset: str
     status: ImportStatus
     phase: str = ""
+    """waiting, reading, importing, checking, done or failed."""
     seen: int = 0
     """Files looked at."""
     total: int | None = None
@@ -117,6 +118,7 @@ class Import(Value):
     version: int | None = None
     """The data set version made, once done."""
     error: str | None = None
+    """Why it failed; in phase `waiting`, what it waits for (such as room on the disk) before it goes on by itself."""
     eta_s: float | None = None
     """Seconds that the present phase will probably still take; None while not known."""
     created_at: datetime

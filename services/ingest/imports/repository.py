@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,7 @@ def find(session: Session, site: str, import_id: str, *, lock: bool = False) -> 
 
 def any_claimable(session: Session, now: datetime) -> bool:
     """Whether asking for work is worth a lock."""
-    return session.scalars(select(ImportRow.id).where(claimable(ImportRow, now)).limit(1)).first() is not None
+    return session.scalars(select(ImportRow.id).where(_claimable(now)).limit(1)).first() is not None
 
 
 def next_claimable(session: Session, now: datetime) -> ImportRow | None:
@@ -37,11 +37,16 @@ def next_claimable(session: Session, now: datetime) -> ImportRow | None:
     )
     return session.scalars(
         select(ImportRow)
-        .where(claimable(ImportRow, now), ImportRow.dataset_id.not_in(running))
+        .where(_claimable(now), ImportRow.dataset_id.not_in(running))
         .order_by(ImportRow.created_at, ImportRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
+
+
+def _claimable(now: datetime) -> ColumnElement[bool]:
+    waited = or_(ImportRow.not_before.is_(None), ImportRow.not_before <= now)
+    return and_(claimable(ImportRow, now), waited)
 
 
 def open_import_of(session: Session, site: str, import_ids: Iterable[str]) -> ImportRow | None:

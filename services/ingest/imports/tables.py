@@ -34,6 +34,9 @@ class ImportRow(SiteRow, Recorded, Leased, Base):
     eta_s: Mapped[float | None]
     version: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
+    """Why it failed; while it waits (phase `waiting`), what it waits for."""
+    not_before: Mapped[datetime | None]
+    """While it waits: when it is tried again, so that others have their turn."""
     finished_at: Mapped[datetime | None]
 
 

@@ -14,7 +14,7 @@ from aimic.domain.work import MAX_ATTEMPTS
 from aimic.errors import AimicError, ConflictError, OverloadedError, StaleFenceError, UnavailableError
 from aimic.imaging.sandbox import Sandbox
 from aimic.settings import available_cpus
-from services.ingest.database import announce
+from services.ingest.database import announce, seconds
 from services.ingest.datasets.versions import make_version
 from services.ingest.dependencies import Ingest
 from services.ingest.imports import repository
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200
 """Files per unit of work; at most these are looked at again after a crash."""
+PAUSE_S = 30
+"""Seconds after which an import that waits is tried again; others have their turn meanwhile."""
 BATCH_S = 2.0
 """Seconds after which a smaller batch is written, so that progress is seen."""
 _PASSING = (UnavailableError, OverloadedError, ConflictError)
@@ -60,9 +62,8 @@ class ImportWorker:
                 logger.info("an import was taken over by another worker", extra={"import_id": row.id})
             except StoppedError:
                 self._hand_back(held)
-            except _PASSING:
-                self._hand_back(held)
-                raise
+            except _PASSING as error:
+                self._wait(held, row.attempt, error)
             except AimicError as error:
                 self._fail(held, error.message)
             except Exception:
@@ -127,7 +128,7 @@ class ImportWorker:
             row = locked(held, repository.find(session, held.site, held.id, lock=True))
             now = self._parts.database.now(session)
             row.status, row.phase, row.version, row.rule = Status.DONE, "done", version, None
-            row.eta_s, row.lease_until, row.finished_at = None, None, now
+            row.error, row.eta_s, row.lease_until, row.finished_at = None, None, None, now
             row.total = row.seen
             for upload_id in row.uploads:
                 if upload := find_upload(session, held.site, upload_id, lock=True):
@@ -154,6 +155,23 @@ class ImportWorker:
             row = repository.find(session, held.site, held.id, lock=True)
             if row is not None and row.fence == held.fence:
                 hand_back(row, held.fence)
+
+    def _wait(self, held: Held, attempt: int, error: AimicError) -> None:
+        """What may pass is waited for, as long as it takes, and said; a conflict that stays ends the import."""
+        logger.warning("an import waits", extra={"import_id": held.id, "reason": error.message})
+        conflict = isinstance(error, ConflictError)
+        if conflict and attempt >= MAX_ATTEMPTS:
+            self._fail(held, f"{error.message} It was tried three times. What came in is kept, the upload too.")
+            return
+        with self._parts.database.begin(held.site) as session:
+            row = locked(held, repository.find(session, held.site, held.id, lock=True))
+            if not conflict:
+                row.attempt = attempt - 1
+            row.status, row.holder, row.lease_until = Status.READY, None, None
+            row.phase, row.eta_s = "waiting", None
+            row.error = f"{error.message} What came in is kept; the import tries again every {PAUSE_S} seconds."
+            row.not_before = self._parts.database.now(session) + seconds(PAUSE_S)
+            announce(session, topic(row.id))
 
     def _give_up_or_retry(self, held: Held, attempt: int) -> None:
         if attempt >= MAX_ATTEMPTS:
@@ -220,7 +238,7 @@ class Batches:
         with parts.database.begin(site) as session:
             row = locked(self._held, repository.find(session, site, self._held.id, lock=True))
             commit_batch(session, row, self._batch, self._key)
-            row.phase, row.eta_s = "importing", self._eta(row)
+            row.phase, row.error, row.eta_s = "importing", None, self._eta(row)
             announce(session, topic(row.id))
         self._done += len(self._batch)
         for candidate in self._batch:

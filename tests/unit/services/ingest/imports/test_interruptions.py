@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aimic.errors import UnavailableError
+from aimic.errors import ConflictError, UnavailableError
 from services.ingest.datasets.tables import ObjectRow
 from services.ingest.imports import batches, worker
 from services.ingest.imports.service import ImportService
@@ -71,7 +71,16 @@ def test_a_killed_import_goes_on_from_its_last_batch(
         assert {row.refs for row in session.query(ObjectRow)} == {1}
 
 
-def test_a_full_disk_makes_the_import_wait_and_go_on(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+def _wait_over(lab: Any) -> None:
+    with lab.parts.database.begin("local") as session:
+        for row in session.query(ImportRow):
+            if row.not_before:
+                row.not_before -= timedelta(hours=1)
+
+
+def test_a_full_disk_makes_the_import_wait_and_say_so_and_go_on(
+    lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started = lab.start(cells(draw))
 
     def full(*_: Any) -> None:
@@ -79,10 +88,41 @@ def test_a_full_disk_makes_the_import_wait_and_go_on(lab: Any, draw: Draw, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(lab.parts.blobs, "put", full)
-        with pytest.raises(UnavailableError):
-            lab.worker.run_one()
-    assert ImportService(lab.parts).show("local", started.id).status == "ready"
-    assert lab.finish(started).status == "done"
+        for _ in range(5):
+            assert lab.worker.run_one()
+            assert not lab.worker.run_one(), "it is not tried again at once"
+            state = ImportService(lab.parts).show("local", started.id)
+            assert (state.status, state.phase) == ("ready", "waiting")
+            assert str(state.error).startswith("The disk is full. What came in is kept")
+            _wait_over(lab)
+    state = lab.finish(started)
+    assert (state.status, state.error) == ("done", None)
+
+
+def test_an_import_that_waits_lets_the_next_one_go_first(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.start(cells(draw))
+
+    def full(*_: Any) -> None:
+        raise UnavailableError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.parts.blobs, "put", full)
+        assert lab.worker.run_one()
+    assert lab.import_({"a/1.png": draw(1), "b/1.png": draw(2)}, "other").status == "done"
+
+
+def test_a_conflict_that_stays_ends_the_import(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = lab.start(cells(draw))
+
+    def conflict(*_: Any) -> None:
+        raise ConflictError("It is there already.")
+
+    monkeypatch.setattr(worker, "make_version", conflict)
+    for _ in range(4):
+        lab.worker.run_one()
+        _wait_over(lab)
+    state = ImportService(lab.parts).show("local", started.id)
+    assert state.status == "failed" and str(state.error).startswith("It is there already. It was tried three times")
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing_more(
