@@ -14,6 +14,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from aimic.domain.intervals import share_interval
 
+Patients = Literal["known", "partly", "unknown"]
+"""Of how many images the patient is known, so that judging can keep to other patients than training: of all, some
+or none. Of a model on another data set also `unknown`: when its patients can't be compared with those in training."""
+Kind = Literal["job", "evaluation"]
+"""A job's own folds, or a finished model on images that were chosen because they are new to it."""
+
+_FOR_WHOM: dict[tuple[Kind, Patients], str] = {
+    ("job", "known"): "for new patients like these: no patient was in training and in judging.",
+    ("job", "partly"): (
+        "partly for new images of the same patients: some images have no patient, so theirs may have been in "
+        "training and in judging."
+    ),
+    ("job", "unknown"): (
+        "for new images of the same patients; for new patients not known, because no patients were given."
+    ),
+    ("evaluation", "known"): "and none is of a patient that it was trained on.",
+    ("evaluation", "partly"): (
+        "but some may be of patients that it was trained on, because not every image has a patient."
+    ),
+    ("evaluation", "unknown"): "but whether they are of patients that it was trained on is not known.",
+}
 MEANS = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
 
 
@@ -115,15 +136,16 @@ def report(  # noqa: PLR0913  # the facts of the samples, column by column
     *,
     protocol: Literal["honest", "paper"],
     units: Sequence[int],
-    groups: bool,
+    patients: Patients,
+    kind: Kind = "job",
     epochs: Mapping[int, Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The metrics of a job as JSON values.
 
     One entry per reported sample: its label (index into `classes`), its logits from the model that never saw it,
-    its fold, its unit (`aimic.domain.units`). `groups`: whether patients were known. `epochs[fold]`: further
-    facts of a fold, such as best_epoch and epochs.
+    its fold, its unit (`aimic.domain.units`). `epochs[fold]`: further facts of a fold, such as
+    best_epoch and epochs.
     """
     truth, values, fold_of = np.asarray(labels), np.asarray(logits, dtype=np.float64), np.asarray(folds)
     pooled = scores(truth, values)
@@ -144,23 +166,28 @@ def report(  # noqa: PLR0913  # the facts of the samples, column by column
         },
         "folds": rows,
         "mean": {name: mean_and_sd([row[name] for row in rows]) for name in MEANS},
-        "statement": statement(pooled, interval, len(rows), protocol, groups),
+        "patients": patients,
+        "statement": statement(pooled, interval, len(rows), protocol, patients, kind),
     }
 
 
-def statement(pooled: Scores, interval: tuple[float, float] | None, folds: int, protocol: str, groups: bool) -> str:
+def statement(
+    pooled: Scores,
+    interval: tuple[float, float] | None,
+    folds: int,
+    protocol: str,
+    patients: Patients,
+    kind: Kind = "job",
+) -> str:
     """What the numbers say, and for whom, in plain words."""
     if pooled.accuracy is None or interval is None:
         return "No image was judged."
     where = f"over {folds} folds" if folds > 1 else "on the held-out part"
     sentence = (
-        f"{pooled.accuracy:.1%} of {pooled.n:,} images are right {where} "
+        f"{pooled.accuracy:.1%} of {pooled.n:,} images are right "
+        f"{'that the model was not trained on' if kind == 'evaluation' else where} "
         f"(95 % interval {interval[0]:.1%} to {interval[1]:.1%}), "
-    )
-    sentence += (
-        "for new patients like these: no patient was in training and in judging."
-        if groups
-        else "for new images of the same patients; for new patients not known, because no patients were given."
+        f"{_FOR_WHOM[kind, patients]}"
     )
     if protocol == "paper":
         sentence += (

@@ -1,22 +1,17 @@
-"""The tasks `judge` (a job's own out-of-fold logits) and `evaluate` (a finished model on another data set)."""
+"""The task `judge`: a job's own out-of-fold logits become its numbers."""
 
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from aimic.domain import metrics
 from aimic.domain.units import units
-from aimic.errors import CorruptError, InvalidInputError
-from aimic.nets.bundle import unpack
-from aimic.nets.calibration import fit_temperature, probabilities
-from aimic.nets.forward import MICRO_BATCH, logits_of
-from aimic.nets.statefile import read_bundle_states
-from aimic.nets.zoo import restore
+from aimic.domain.work import TaskInput
+from aimic.errors import CorruptError
+from aimic.nets.calibration import fit_temperature
 from services.trainer import oof, transfer
 from services.trainer.context import Context, Outcome
-from services.trainer.data import pixels
-from services.trainer.machine import prepare
+from services.trainer.machine import Machine
+from services.trainer.patients import among
 
 
 def run_judge(context: Context) -> Outcome:
@@ -36,13 +31,35 @@ def run_judge(context: Context) -> Outcome:
         if "fold" in task.result
     }
     temperature = fit_temperature(judged.logits, judged.labels)
+    machines = sorted({str(Machine.model_validate(task.result["machine"])) for task in fits.values()})
+    warnings = _warnings(fits, machines)
+    for warning in warnings:
+        context.report.warning(warning)
     result = {
-        "metrics": _report(context, judged, epochs),
+        "metrics": {**_report(context, judged, epochs), "warnings": warnings},
         "temperature": temperature.model_dump(mode="json"),
-        "machines": sorted({str(task.result["machine"]["processor"]) for task in fits.values()}),
+        "machines": machines,
+        "warnings": warnings,
     }
     context.report.batch("judge", 1, 1)
     return Outcome(result)
+
+
+def _warnings(fits: Mapping[str, TaskInput], machines: list[str]) -> list[str]:
+    """What a reader of the numbers should know of how they came about."""
+    found = []
+    if len(machines) > 1:
+        found.append(
+            "The folds ran on machines or with a precision that differ, so a difference between folds may come "
+            f"from there, and the same seed need not give the same numbers again: {'; '.join(machines)}."
+        )
+    moved = [key for key, task in fits.items() if task.result.get("resumed_elsewhere")]
+    if moved:
+        found.append(
+            f"The training of {', '.join(moved)} was interrupted and went on, on another kind of machine; its last "
+            "digits may differ from a run without interruption."
+        )
+    return found
 
 
 def _check_complete(context: Context, judged: oof.OutOfFold) -> None:
@@ -56,59 +73,16 @@ def _check_complete(context: Context, judged: oof.OutOfFold) -> None:
 
 
 def _report(context: Context, judged: oof.OutOfFold, epochs: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    together, groups = _units(context)
+    groups = [sample.group for sample in context.spec.samples]
+    together = units(groups, context.claim.clusters)
     return metrics.report(
         judged.labels,
         judged.logits,
         judged.folds.tolist(),
         context.classes,
         protocol=context.claim.settings.protocol,
-        units=[together[index] for index in judged.indices],
-        groups=groups,
+        units=[int(together[index]) for index in judged.indices],
+        patients=among(groups[index] for index in context.claim.split.everything()),
         epochs=epochs,
         seed=context.claim.settings.seed,
     )
-
-
-def _units(context: Context) -> tuple[list[int], bool]:
-    """Which images belong together (patient or duplicate), and whether patients are known."""
-    groups = [sample.group for sample in context.spec.samples]
-    together = units(groups, context.claim.clusters)
-    return [int(unit) for unit in together], any(group is not None for group in groups)
-
-
-def run_evaluate(context: Context) -> Outcome:
-    """Judge a bundle on the samples that ingest found it can't know; its temperature is used as it stands."""
-    wish = context.claim.evaluate
-    if wish is None or not wish.indices:
-        raise InvalidInputError(
-            "No image of this data set is new to the model and of a class that it knows, so there is nothing "
-            "to judge it on. The list of what was left out says why, image by image."
-        )
-    machine = prepare(context.claim.settings)
-    file = transfer.fetch(wish.bundle_url, context.directory / "fetched.aimic", "the model")
-    folder = context.directory / "bundle"
-    info = unpack(file, folder)
-    nets = [restore(info, state) for state in read_bundle_states(folder, info)]
-    for net in nets:
-        net.module.to(machine.device)
-    images = pixels(context, wish.indices, info.preprocessing)
-    place = {name: position for position, name in enumerate(info.classes)}
-    labels = np.array([place[context.claim.classes[context.spec.samples[index].label]] for index in wish.indices])
-    parts: list[NDArray[np.float32]] = []
-    for start in range(0, len(wish.indices), MICRO_BATCH):
-        context.check_stop()
-        context.report.batch("judge", start, len(wish.indices))
-        rows = list(wish.indices[start : start + MICRO_BATCH])
-        parts.append(logits_of(nets, images[rows], machine.device))
-    together, groups = _units(context)
-    report = metrics.report(
-        labels,
-        np.log(np.maximum(probabilities(np.concatenate(parts), info.temperature), 1e-300)),
-        [0] * len(labels),
-        info.classes,
-        protocol="honest",
-        units=[together[index] for index in wish.indices],
-        groups=groups,
-    )
-    return Outcome({"metrics": report, "judged": len(labels)})

@@ -22,6 +22,10 @@ class Machine(Value):
     threads: int
     torch: str
 
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.processor} ({self.device}, {self.precision}, {self.threads} threads, PyTorch {self.torch})"
+
 
 def _cpu_facts() -> tuple[str, frozenset[str]]:
     """Model name and flags of the first CPU; empty where the kernel doesn't say."""

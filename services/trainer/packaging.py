@@ -8,6 +8,7 @@ from aimic.nets.package import Training, package
 from services.trainer import checkpoint, transfer
 from services.trainer.context import Context, Outcome
 from services.trainer.folds import WEIGHTS
+from services.trainer.machine import Machine
 from services.trainer.network import build_net
 
 
@@ -60,20 +61,28 @@ def _training(context: Context, judged: TaskInput, fitted: TaskInput) -> Trainin
         metrics=judged.result["metrics"],
         class_mix=tuple(fitted.result["class_mix"]),
         temperature=Temperature.model_validate(judged.result["temperature"]),
-        notes=tuple(_notes(context, fitted)),
+        notes=tuple(_notes(context, judged, fitted)),
     )
 
 
-def _notes(context: Context, fitted: TaskInput) -> list[str]:
+def _notes(context: Context, judged: TaskInput, fitted: TaskInput) -> list[str]:
     notes = []
     if context.claim.serve == "refit":
         notes.append(
             "The weights are a refit on all data of the split; the metrics and the temperature are those of "
             "the cross-validation's folds."
         )
-    if fitted.result.get("resumed_elsewhere"):
+    elif judged.result["temperature"]["fitted"]:
+        notes.append(
+            "The temperature was fitted on the very images that are reported, so how well the probabilities are "
+            "calibrated was not judged on new ones."
+        )
+    notes += judged.result["warnings"]
+    machine = Machine.model_validate(fitted.result["machine"])
+    if str(machine) not in judged.result["machines"]:
+        notes.append(f"The weights were fitted on {machine}, but the folds that are reported on other machines.")
+    if fitted.result.get("resumed_elsewhere") and context.claim.serve == "refit":
         notes.append("The training was interrupted and went on, on another kind of machine.")
-    precision = fitted.result["machine"]["precision"]
-    if precision != "float32" and "best_epoch" in fitted.result:
-        notes.append(f"Trained with {precision} arithmetic; judged and served in float32.")
+    if machine.precision != "float32" and "best_epoch" in fitted.result:
+        notes.append(f"Trained with {machine.precision} arithmetic; judged and served in float32.")
     return notes

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from aimic.domain.job import TaskKind
 from services.trainer.context import Context, Outcome
+from services.trainer.evaluating import run_evaluate
 from services.trainer.folds import run_fold, run_refit
 from services.trainer.frozen import run_frozen
-from services.trainer.judging import run_evaluate, run_judge
+from services.trainer.judging import run_judge
 from services.trainer.packaging import run_package
 
 RUNNERS: dict[TaskKind, Callable[[Context], Outcome]] = {

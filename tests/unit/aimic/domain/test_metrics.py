@@ -82,7 +82,12 @@ class TestWhatIsNotThere:
 class TestReport:
     def made(self, **more: object) -> dict[str, object]:
         labels, logits = drawn(3, 90)
-        options = {"protocol": "honest", "units": range(90), "groups": False, "epochs": {0: {"best_epoch": 3}}} | more
+        options = {
+            "protocol": "honest",
+            "units": range(90),
+            "patients": "unknown",
+            "epochs": {0: {"best_epoch": 3}},
+        } | more
         return report(labels, logits, [i % 3 for i in range(90)], CLASSES, **options)  # type: ignore[arg-type]
 
     def test_the_pooled_value_is_over_all_and_the_mean_over_folds(self) -> None:
@@ -102,6 +107,25 @@ class TestReport:
 
     def test_the_sentence_says_for_whom_the_numbers_hold(self) -> None:
         assert "for new patients not known" in str(self.made()["statement"])
-        assert "no patient was in training and in judging" in str(self.made(groups=True)["statement"])
+        assert "no patient was in training and in judging" in str(self.made(patients="known")["statement"])
         assert "too good" in str(self.made(protocol="paper")["statement"])
         assert "too good" not in str(self.made()["statement"])
+
+    def test_images_without_a_patient_among_others_are_not_passed_over(self) -> None:
+        found = str(self.made(patients="partly")["statement"])
+        assert "no patient was in training" not in found
+        assert "some images have no patient" in found
+
+    @pytest.mark.parametrize(
+        ("patients", "words"),
+        [
+            ("known", "none is of a patient that it was trained on"),
+            ("partly", "some may be of patients that it was trained on"),
+            ("unknown", "whether they are of patients that it was trained on is not known"),
+        ],
+    )
+    def test_a_model_on_another_data_set_has_words_of_its_own(self, patients: str, words: str) -> None:
+        found = str(self.made(patients=patients, kind="evaluation")["statement"])
+        assert words in found
+        assert "that the model was not trained on" in found
+        assert "held-out" not in found and "folds" not in found and "same patients" not in found

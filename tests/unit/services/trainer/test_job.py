@@ -1,7 +1,7 @@
 """All tasks of a job one after another, as ingest would give them out."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,9 @@ def test_a_model_is_judged_on_the_images_it_was_given(make_lab: MakeLab, run_job
     wish = EvaluateSpec(bundle_url=bundle.as_uri(), indices=(0, 3, 4, 9), left_out=())
     outcome = lab.run(TaskKind.EVALUATE, evaluate=wish)
     assert outcome.result["judged"] == 4
+    said = outcome.result["metrics"]["statement"]
+    assert "held-out" not in said
+    assert "whether they are of patients that it was trained on is not known" in said
     assert np.array(outcome.result["metrics"]["pooled"]["confusion"]).sum(axis=1).tolist() == [2, 2]
     nothing = EvaluateSpec(bundle_url=bundle.as_uri(), indices=(), left_out=())
     with pytest.raises(InvalidInputError, match="nothing to judge"):
@@ -116,3 +119,71 @@ def test_the_paper_protocol_says_so(make_lab: MakeLab, to_input: ToInput) -> Non
     assert folds["n/fold/0"].result["best_epoch"] == best["epoch"]
     part = oof.OutOfFold.read(folds["n/fold/0"].files[oof.NAME])
     assert (part.logits.argmax(1) == part.labels).mean() == best["accuracy"]
+
+
+def _two_folds(lab: Any, to_input: ToInput) -> dict[str, TaskInput]:
+    return {f"n/fold/{fold}": to_input(lab.run(TaskKind.FOLD, fold=fold)) for fold in (0, 1)}
+
+
+def _elsewhere(task: TaskInput) -> TaskInput:
+    machine = {**task.result["machine"], "processor": "another", "device": "cuda", "precision": "bfloat16"}
+    return task.model_copy(update={"result": {**task.result, "machine": machine}})
+
+
+def test_folds_from_unlike_machines_are_said_in_the_numbers_and_on_the_card(
+    make_lab: MakeLab, to_input: ToInput, tmp_path: Path
+) -> None:
+    lab = make_lab(epochs=1)
+    folds = _two_folds(lab, to_input)
+    assert lab.run(TaskKind.JUDGE, inputs=folds).result["metrics"]["warnings"] == []
+    folds["n/fold/1"] = _elsewhere(folds["n/fold/1"])
+    judged = to_input(lab.run(TaskKind.JUDGE, inputs=folds))
+    (warning,) = judged.result["metrics"]["warnings"]
+    assert "another (cuda, bfloat16" in warning
+    assert any(report.data.get("message") == warning for report in lab.reports)
+    refit = to_input(lab.run(TaskKind.REFIT, inputs=folds))
+    packed = lab.run(TaskKind.PACKAGE, inputs={"n/refit": refit, "n/judge": judged})
+    _bundle(packed, tmp_path / "bundle")
+    assert warning in (tmp_path / "bundle" / "model_card.md").read_text()
+    packed = lab.run(TaskKind.PACKAGE, inputs={"n/refit": _third(refit), "n/judge": judged})
+    assert any("fitted on a third" in note for note in _bundle(packed, tmp_path / "other").notes)
+
+
+def _third(refit: TaskInput) -> TaskInput:
+    machine = {**refit.result["machine"], "processor": "a third"}
+    return refit.model_copy(update={"result": {**refit.result, "machine": machine}})
+
+
+def test_a_fold_that_moved_between_machines_is_said(make_lab: MakeLab, to_input: ToInput) -> None:
+    lab = make_lab(epochs=1)
+    folds = _two_folds(lab, to_input)
+    moved = {**folds["n/fold/0"].result, "resumed_elsewhere": True}
+    folds["n/fold/0"] = folds["n/fold/0"].model_copy(update={"result": moved})
+    (warning,) = lab.run(TaskKind.JUDGE, inputs=folds).result["warnings"]
+    assert "n/fold/0" in warning and "interrupted" in warning
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_a_temperature_fitted_on_the_reported_images_is_said(
+    make_lab: MakeLab, to_input: ToInput, tmp_path: Path, fitted: bool
+) -> None:
+    lab = make_lab(epochs=1)
+    lab.serve = "fold:0"
+    folds = _two_folds(lab, to_input)
+    judged = to_input(lab.run(TaskKind.JUDGE, inputs=folds))
+    judged.result["temperature"].update(fitted=fitted)
+    packed = lab.run(TaskKind.PACKAGE, inputs={"n/fold/0": folds["n/fold/0"], "n/judge": judged})
+    info = _bundle(packed, tmp_path / "bundle")
+    assert any("fitted on the very images" in note for note in info.notes) is fitted
+
+
+@pytest.mark.parametrize(("named", "patients"), [(range(24), "known"), ((3, 5), "partly"), ((), "unknown")])
+def test_patients_are_known_only_when_every_image_has_one(
+    make_lab: MakeLab, to_input: ToInput, named: Sequence[int], patients: str
+) -> None:
+    lab = make_lab(epochs=1)
+    folds = _two_folds(lab, to_input)
+    lab.samples = tuple(s.model_copy(update={"group": s.index if s.index in named else None}) for s in lab.samples)
+    metrics = lab.run(TaskKind.JUDGE, inputs=folds).result["metrics"]
+    assert metrics["patients"] == patients
+    assert ("no patient was in training" in metrics["statement"]) is (patients == "known")
