@@ -55,6 +55,8 @@ def sending(done: int, total: int) -> Line:
 
 def checking(state: Import, seconds: float) -> Line:
     """While images are checked; `seconds` is the time since the import began, for the estimate."""
+    if state.phase == "waiting" and state.error:
+        return Line(min(1.0, state.seen / state.total) if state.total else 0.0, f"Waiting: {state.error}")
     if state.total is None:
         return Line(0.0, "Looking through the files …")
     share = min(1.0, state.seen / state.total) if state.total else 1.0

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from aimic.client import ImportStep
@@ -111,7 +112,9 @@ class _Bars:
         words = "Sending" if step.phase == "send" else "Checking and storing"
         if words not in self._tasks:
             self._tasks[words] = self._progress.add_task(words, total=None)
-        self._progress.update(self._tasks[words], completed=step.done, total=step.total)
+        waits = step.state.error if step.state is not None and step.state.phase == "waiting" else None
+        shown = escape(f"Waiting: {waits}") if waits else words
+        self._progress.update(self._tasks[words], description=shown, completed=step.done, total=step.total)
 
 
 def _read_csv(path: Path) -> str:

@@ -46,6 +46,8 @@ def test_the_estimate_comes_from_the_pace_so_far() -> None:
     assert view.checking(_import(seen=3, total=1000), seconds=60).text == "Checked 3 of 1,000 files"
     assert view.checking(_import(), seconds=1) == view.Line(0.0, "Looking through the files …")
     assert view.checking(_import(seen=0, total=0), seconds=1).fraction == 1.0
+    waits = _import(seen=250, total=1000, phase="waiting", error="The disk is full.")
+    assert view.checking(waits, seconds=60) == view.Line(0.25, "Waiting: The disk is full.")
 
 
 def test_tables_of_any_spreadsheet_are_read() -> None:
