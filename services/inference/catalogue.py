@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -80,6 +80,11 @@ class Served:
         """Its model made room for another; it comes back when it is asked for."""
         self.state, self.reason, self.model = "loading", ON_DEMAND, None
 
+    def try_soon(self) -> None:
+        """What kept it from loading may be over."""
+        if self.state == "loading":
+            self.failures, self.retry_at = 0, 0.0
+
     def failed(self, reason: str, *, refused: bool) -> None:
         """It couldn't be loaded, for `reason` in plain words; the next try waits longer each time."""
         self.state, self.reason, self.model = "refused" if refused else "loading", reason, None
@@ -97,14 +102,18 @@ class Catalogue:
     def __iter__(self) -> Iterator[Served]:
         return iter(sorted(self._versions.values(), key=lambda served: served.key))
 
-    def apply(self, wanted: tuple[ServingEntry, ...]) -> list[Served]:
-        """Take the registry's list; returns the versions that are no longer wanted."""
+    def apply(self, wanted: tuple[ServingEntry, ...], answering: Iterable[Key] = ()) -> list[Served]:
+        """Take the registry's list; returns the versions that are no longer wanted.
+
+        `answering` are the versions that answered for their names in an earlier life (see `answering`).
+        """
         keys = {(entry.site, entry.name, entry.version) for entry in wanted}
         gone = [served for key, served in self._versions.items() if key not in keys]
         for served in gone:
             self._forget(served)
         for entry in wanted:
             gone += self._want(entry)
+        self._current |= {key[:2]: key for key in answering if key in self._versions}
         self.refresh()
         return gone
 
@@ -127,10 +136,12 @@ class Catalogue:
         if serving is None:
             raise NotFoundError(f"There is no model {name!r} that serves here.")
         # A new version that isn't ready yet, or was refused, leaves the work to the one before.
-        before = self._versions.get(self._current.get((site, name), serving.key))
-        if serving.model is None and before is not None and before.model is not None:
-            return before
-        return serving
+        before = self._before(serving)
+        return before if serving.model is None and before.model is not None else serving
+
+    def answering(self) -> tuple[Key, ...]:
+        """The version of each name that answers: the one that serves, or still the one before it."""
+        return tuple(sorted(self._current.values()))
 
     def at(self, site: str, name: str | None = None) -> list[Served]:
         """What one site sees, by name and version."""
@@ -146,8 +157,13 @@ class Catalogue:
         return any(served.serving or served.key in current for served in self.holders(bundle_hash))
 
     def unsettled(self) -> list[Served]:
-        """Serving versions that are neither ready nor refused."""
-        return [served for served in self if served.serving and served.state == "loading"]
+        """Serving versions that are neither ready nor refused, and for which no earlier one answers."""
+        waiting = [served for served in self if served.serving and served.state == "loading"]
+        return [served for served in waiting if self._before(served).model is None]
+
+    def _before(self, serving: Served) -> Served:
+        """The version that answers for the name of `serving`: itself, unless there was one before it."""
+        return self._versions.get(self._current.get(serving.key[:2], serving.key), serving)
 
     def _of(self, site: str, name: str) -> Iterator[Served]:
         return (s for s in self._versions.values() if s.entry.site == site and s.entry.name == name)

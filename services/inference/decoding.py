@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", "-m", "services.inference.decode_worker")
 _PIPE_BYTES = 1024 * 1024
+_AGAIN_S, _LONGEST_S = 0.2, 10.0
+"""Between tries to start a process where the machine has none left to give."""
 _TRIES = 2
 """A process may also die of something else, such as the machine's want of memory; an image gets a second one."""
 
@@ -45,6 +47,7 @@ class Decoders:
         self._idle: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
         self._all: set[asyncio.subprocess.Process] = set()
         self._running: set[asyncio.Task[tuple[int, bytes] | None]] = set()
+        self._missing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(self) -> None:
@@ -72,6 +75,9 @@ class Decoders:
     async def close(self) -> None:
         """End the processes; images that are being decoded get an UnavailableError."""
         self._closed = True
+        for task in self._missing:
+            task.cancel()
+        await asyncio.gather(*self._missing, return_exceptions=True)
         for process in tuple(self._all):
             await self._end(process)
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -117,7 +123,26 @@ class Decoders:
             raise UnavailableError("This service is stopping; ask again.", retry_after_s=2)
         DECODER_DEATHS.inc()
         logger.warning("a decoding process was replaced", extra={"cause": type(cause).__name__})
-        await self._spawn()
+        try:
+            await self._spawn()
+        except OSError as error:
+            # In the background: the image at hand can be decoded by another process meanwhile.
+            task = asyncio.create_task(self._spawn_later(error), name="decoder wanted")
+            self._missing.add(task)
+            task.add_done_callback(self._missing.discard)
+
+    async def _spawn_later(self, error: OSError) -> None:
+        """Try until there is a process again: fewer than were asked for would stay fewer for good."""
+        pause_s = _AGAIN_S
+        while True:
+            logger.warning("no decoding process could be started; another try follows", extra={"cause": repr(error)})
+            await asyncio.sleep(pause_s)
+            try:
+                await self._spawn()
+            except OSError as again:
+                error, pause_s = again, min(_LONGEST_S, 2 * pause_s)
+            else:
+                return
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         self._all.discard(process)

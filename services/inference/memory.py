@@ -30,15 +30,25 @@ class Memory:
         self._batcher = batcher
         self._limit = limit
         self._models: dict[str, Model] = {}
+        self._opening: set[str] = set()
         # One at a time: a load needs memory twice over, and the order of loads and unloads must hold.
         self._thread = ThreadPoolExecutor(1, "loading")
 
     async def open(self, bundle_hash: str, directory: Path) -> Model:
-        """The bundle's model, ready to answer. CorruptError when the bundle is not what it says it is."""
-        if bundle_hash in self._models:
-            return self._models[bundle_hash]
-        await self._make_room(bundle_hash)
-        info, loaded = await self._in_thread(self._read, directory, bundle_hash)
+        """The bundle's model, ready to answer. CorruptError when the bundle is not what it says it is.
+
+        One that was about to leave stays.
+        """
+        known = self._models.get(bundle_hash)
+        if known is not None:
+            known.leaving = False
+            return known
+        self._opening.add(bundle_hash)
+        try:
+            await self._make_room(bundle_hash)
+            info, loaded = await self._in_thread(self._read, directory, bundle_hash)
+        finally:
+            self._opening.discard(bundle_hash)
         model = Model(info, loaded, self._batcher(bundle_hash))
         self._models[bundle_hash] = model
         LOADED.set(len(self._models))
@@ -50,10 +60,12 @@ class Memory:
         if model is None:
             return
         model.leaving = True
-        while model.in_use:
+        while model.in_use and model.leaving:
             model.idle.clear()
             await model.idle.wait()
-        await self._unload(bundle_hash, model)
+        # Not if it was opened again meanwhile, or is gone already.
+        if model.leaving and self._models.get(bundle_hash) is model:
+            await self._unload(bundle_hash, model)
 
     async def close(self) -> None:
         """Close every queue and free every model."""
@@ -89,7 +101,7 @@ class Memory:
             served.unloaded()
         LOADED.set(len(self._models))
         await model.batcher.close()
-        if bundle_hash not in self._models:
+        if bundle_hash not in self._models and bundle_hash not in self._opening:
             await self._in_thread(self._predictor.unload, bundle_hash)
 
     def _read(self, directory: Path, bundle_hash: str) -> tuple[BundleInfo, LoadedModel]:

@@ -14,7 +14,7 @@ from services.inference.catalogue import Catalogue
 from services.inference.loading import Loader
 from services.inference.metrics import REGISTRY_FAILURES, REGISTRY_UP
 from services.inference.registry import Registry
-from services.inference.snapshot import Snapshot
+from services.inference.snapshot import Snapshot, Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +48,9 @@ class Reconciler:
 
     def restore(self) -> None:
         """Take up the list of the last run: what is on disk is served before the registry is asked."""
-        wanted = self._snapshot.read()
-        if wanted is not None:
-            self._catalogue.apply(wanted)
+        last = self._snapshot.read()
+        if last is not None:
+            self._catalogue.apply(last.items, last.answering)
             self._load_what_serves()
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class Reconciler:
         else:
             self._here()
             self._loader.release(self._catalogue.apply(wanted))
-            await asyncio.to_thread(self._snapshot.store, wanted)
+            await asyncio.to_thread(self._snapshot.store, Wanted(items=wanted, answering=self._catalogue.answering()))
         finally:
             self._asked = True
             self._stepped.set()
@@ -116,7 +116,8 @@ class Reconciler:
     def _load_what_serves(self) -> None:
         now = time.monotonic()
         for served in self._catalogue:
-            if served.serving and served.model is None and served.retry_at <= now:
+            wanted = self._catalogue.pinned(served.entry.bundle_hash)
+            if wanted and served.model is None and served.retry_at <= now:
                 self._loader.start(served)
 
     def _away(self, error: AimicError) -> None:
@@ -131,6 +132,8 @@ class Reconciler:
         self._read_at = time.monotonic()
         if self._failures:
             logger.info("the registry answers again")
+            for served in self._catalogue:
+                served.try_soon()
         self._failures = 0
 
 

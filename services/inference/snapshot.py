@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from aimic.domain.base import Value
 from aimic.domain.model import ServingEntry
+from services.inference.catalogue import Key
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,8 @@ class Wanted(Value):
 
     format: int = 1
     items: tuple[ServingEntry, ...] = ()
+    answering: tuple[Key, ...] = ()
+    """Of each name the version that answered, which may be the one before the one that should."""
 
 
 class Snapshot:
@@ -24,27 +27,27 @@ class Snapshot:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._stored: tuple[ServingEntry, ...] | None = None
+        self._stored: Wanted | None = None
 
-    def read(self) -> tuple[ServingEntry, ...] | None:
+    def read(self) -> Wanted | None:
         """The list as it was last stored; None when there is none that can be read."""
         try:
-            return Wanted.model_validate_json(self._file.read_bytes()).items
+            return Wanted.model_validate_json(self._file.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
             logger.warning("the stored list of models can't be read", extra={"cause": str(error)})
             return None
 
-    def store(self, items: tuple[ServingEntry, ...]) -> None:
+    def store(self, wanted: Wanted) -> None:
         """Replace the file, durably, if the list changed."""
-        if items == self._stored:
+        if wanted == self._stored:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._file.with_suffix(".new")
         with fresh.open("w") as target:
-            target.write(Wanted(items=items).model_dump_json())
+            target.write(wanted.model_dump_json())
             target.flush()
             os.fsync(target.fileno())
         fresh.replace(self._file)
-        self._stored = items
+        self._stored = wanted

@@ -27,6 +27,7 @@ from aimic.ports.events import Events
 from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
 from services.inference.app import Service, service
+from services.inference.catalogue import Model
 from services.inference.grpc.server import GrpcServer
 from services.inference.settings import Settings
 
@@ -173,16 +174,25 @@ async def test_the_calls_deadline_ends_it(stub: Any, parts: Service) -> None:
 
 async def test_a_cancelled_call_stops_costing(stub: Any, parts: Service) -> None:
     call = stub.Predict(request_of(*map(picture, range(30))), timeout=20)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not parts.plane._admission._images:
             await asyncio.sleep(0)
     call.cancel()
     await at_rest(parts)
 
 
-async def test_overload_says_when_to_come_again(stub: Any) -> None:
+async def test_overload_says_when_to_come_again(stub: Any, parts: Service) -> None:
     images = [picture(1)] * 30
-    calls = [stub.Predict(request_of(*images), timeout=20) for _ in range(3)]
+
+    async def call() -> Any:
+        return await stub.Predict(request_of(*images), timeout=60)
+
+    # With the network held, none of them is answered before all of them have come.
+    async with model_of(parts).batcher._lane.turn:
+        calls = [asyncio.create_task(call()) for _ in range(3)]
+        async with asyncio.timeout(20):
+            while sum(each.done() for each in calls) < 2:
+                await asyncio.sleep(0.01)
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     errors = [outcome for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)]
     assert len(errors) == 2
@@ -234,17 +244,22 @@ async def test_a_conversation_is_answered_as_it_goes(stub: Any) -> None:
 async def test_a_caller_who_leaves_a_stream_stops_costing(stub: Any, parts: Service) -> None:
     call = stub.PredictStream(timeout=20)
     await call.write(wire.PredictStreamRequest(request=request_of(*map(picture, range(30)))))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not parts.plane._admission._images:
             await asyncio.sleep(0)
     call.cancel()
     await at_rest(parts)
 
 
-async def at_rest(parts: Service) -> None:
-    """Nothing is in flight, soon."""
+def model_of(parts: Service) -> Model:
     model = parts.plane.catalogue.resolve("local", "cells", 1).model
     assert model is not None
-    async with asyncio.timeout(2):
+    return model
+
+
+async def at_rest(parts: Service) -> None:
+    """Nothing is in flight, soon."""
+    model = model_of(parts)
+    async with asyncio.timeout(20):
         while parts.plane._admission._images or model.in_use or model.batcher._coming:
             await asyncio.sleep(0.01)

@@ -42,8 +42,13 @@ DeadlineHeader = Annotated[str | None, Header(alias="X-Deadline-Ms")]
 def router(settings: Settings, authenticator: Authenticator, plane: DataPlane, bodies: Bodies) -> APIRouter:
     """The routes of `/inference/v1`."""
     routes = APIRouter(prefix=PREFIX, responses=PROBLEMS)
+    _reading(routes, authenticator, plane)
+    _predicting(routes, settings, authenticator, plane, bodies)
+    return routes
+
+
+def _reading(routes: APIRouter, authenticator: Authenticator, plane: DataPlane) -> None:
     reads = Depends(needs(authenticator, Permission.MODELS_READ))
-    predicts = Depends(needs(authenticator, Permission.PREDICT))
 
     @routes.get("/models")
     async def list_models(principal: Annotated[Principal, reads]) -> ModelStates:
@@ -59,6 +64,12 @@ def router(settings: Settings, authenticator: Authenticator, plane: DataPlane, b
     async def show_version(name: str, version: Version, principal: Annotated[Principal, reads]) -> ModelState:
         """One version."""
         return state_of(plane.catalogue.resolve(principal.site, name, version))
+
+
+def _predicting(
+    routes: APIRouter, settings: Settings, authenticator: Authenticator, plane: DataPlane, bodies: Bodies
+) -> None:
+    predicts = Depends(needs(authenticator, Permission.PREDICT))
 
     async def answer(
         request: Request, principal: Principal, name: str, version: int | None, header: str | None
@@ -90,5 +101,3 @@ def router(settings: Settings, authenticator: Authenticator, plane: DataPlane, b
     ) -> PredictResponse:
         """Classify with a fixed version, loading it first if need be."""
         return await answer(request, principal, name, version, x_deadline_ms)
-
-    return routes

@@ -39,6 +39,8 @@ class Shelf:
         self.entries: list[ServingEntry] = []
         self.files: dict[str, Path] = {}
         self.away = False
+        self.busy = False
+        """Lists what is to be served, but hands out no bundle just now."""
         self.downloads = 0
         routes = [Route("/api/v1/serving", self._serving), Route("/bundles/{hash}", self._bundle)]
         self.app = Starlette(routes=routes)
@@ -71,6 +73,8 @@ class Shelf:
         return JSONResponse({"items": [entry.model_dump(mode="json") for entry in self.entries], "next": None})
 
     async def _bundle(self, request: Request) -> Response:
+        if self.busy:
+            return Response(status_code=503)
         self.downloads += 1
         path = self.files[request.path_params["hash"]]
         return FileResponse(path) if path.exists() else Response(status_code=404)

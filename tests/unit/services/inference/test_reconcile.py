@@ -1,6 +1,7 @@
 """What is served follows the registry, and survives its absence, damage and restarts."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,63 @@ async def test_a_retired_version_finishes_its_requests_and_goes(
             await asyncio.sleep(0.05)
             assert (tmp_path / "bundles" / export(1).hash).is_dir()
         await until(lambda: not list((tmp_path / "bundles").iterdir()))
+
+
+async def test_a_version_that_is_wanted_again_while_it_leaves_stays_and_answers_at_once(
+    tmp_path: Path, running: Any, until: Any, shelf: Any, picture: Picture
+) -> None:
+    async with running(tmp_path, shelf) as parts:
+        await ready(parts, until)
+        model = parts.plane.catalogue.resolve("local", "cells", 1).model
+        with model.use():
+            for _ in range(2):
+                (entry,) = shelf.entries
+                shelf.entries.clear()
+                await until(lambda: model.leaving)
+                shelf.entries.append(entry)
+                await until(lambda: list(parts.plane.catalogue))
+                async with asyncio.timeout(5):
+                    assert (await ask(parts, picture(1))).version == 1
+        assert not model.leaving
+        await asyncio.sleep(0.2)
+        assert parts.plane.catalogue.resolve("local", "cells", 1).model is model
+        assert (await ask(parts, picture(1))).version == 1
+    assert shelf.downloads == 1
+
+
+async def test_what_could_not_be_fetched_is_tried_as_soon_as_the_registry_answers_again(
+    tmp_path: Path, running: Any, until: Any, shelf: Any
+) -> None:
+    async with running(tmp_path, shelf) as parts:
+        await ready(parts, until)
+    shutil.rmtree(tmp_path / "bundles")
+    shelf.away = True
+    async with running(tmp_path, shelf, longest_poll_s=0.1) as parts:
+        (served,) = parts.plane.catalogue
+        await until(lambda: served.failures and parts.reconciler._failures)
+        for _ in range(4):
+            served.failed("The bundle could not be downloaded.", refused=False)
+        shelf.away = False
+        await until(lambda: states(parts) == {1: "ready"}, 8)
+
+
+async def test_a_restart_between_a_promotion_and_its_download_serves_the_version_before(
+    tmp_path: Path, running: Any, until: Any, shelf: Any, export: Any, picture: Picture
+) -> None:
+    async with running(tmp_path, shelf) as parts:
+        await ready(parts, until)
+        shelf.busy = True
+        shelf.stage(1, "candidate")
+        shelf.put("cells", 2, export(2).file, export(2).hash)
+        await until(lambda: '"version":2' in (tmp_path / "serving.json").read_text())
+        assert (await ask(parts, picture(1))).version == 1
+    shelf.away = True
+    async with running(tmp_path, shelf, longest_poll_s=0.1) as parts:
+        await ready(parts, until)
+        assert (await ask(parts, picture(1))).version == 1
+        shelf.away = shelf.busy = False
+        await until(lambda: states(parts) == {1: "ready", 2: "ready"})
+        assert (await ask(parts, picture(1))).version == 2
 
 
 async def test_two_versions_of_one_bundle_share_it_and_the_last_takes_it_away(
