@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from aimic.domain.base import sha256_of
 from aimic.errors import InvalidInputError
+from aimic.nets.forward import features_of, images_at_once
 from aimic.nets.net import Net
-from aimic.nets.normalise import normalise
 from services.trainer import checkpoint, oof
 from services.trainer.context import Context, Outcome
 from services.trainer.data import pixels
@@ -30,7 +30,6 @@ from services.trainer.machine import Machine, prepare
 from services.trainer.network import build_net
 from services.trainer.rows import RowCache
 
-BATCH = 32
 MIDDLE_STRENGTH = 1e-2
 """λ where a fold has no inner part to choose it on."""
 
@@ -77,6 +76,7 @@ def features(context: Context, net: Net, machine: Machine, indices: Sequence[int
             "network": net.network,
             "weights": net.weights_card.sha256,
             "machine": machine.model_dump(mode="json"),
+            "together": images_at_once(net.preprocessing.image_size),
         }
     )
     rows, wide = len(context.spec.samples), net.head.in_features
@@ -99,19 +99,25 @@ def _fill_features(
     missing: Sequence[int],
     images: NDArray[np.uint8],
 ) -> None:
+    """Block by block of the manifest, each of the same size: the last bits depend on how many images go through
+    the network together, and must not depend on which of them were known before. Places in a block that nobody
+    needs, or may see, stay empty.
+    """
     started = time.perf_counter()
     net.train(False)
+    together = images_at_once(net.preprocessing.image_size)
 
     def compute(part: Sequence[int]) -> NDArray[np.generic]:
-        batch = torch.from_numpy(images[list(part)]).to(machine.device)
-        with torch.inference_mode():
-            return net.features(normalise(batch, net.preprocessing)).float().cpu().numpy()
+        places = [index % together for index in part]
+        block = np.zeros((together, *images.shape[1:]), dtype=np.uint8)
+        block[places] = images[list(part)]
+        return features_of(net, block, machine.device)[places]
 
     def progress(done: int, total: int) -> None:
         context.check_stop()
         context.report.batch("features", done, total, done / (time.perf_counter() - started))
 
-    cache.fill(missing, compute, BATCH, progress, context.check_stop)
+    cache.fill(missing, compute, together, progress, context.check_stop)
 
 
 def _part(known: NDArray[np.float32], indices: Sequence[int]) -> Floats:

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,8 @@ class RowCache:
         progress: Callable[[int, int], None],
         waiting: Callable[[], None],
     ) -> None:
-        """Compute and put what is missing of `indices`, `chunk` rows at a time.
+        """Compute and put what is missing of `indices`, `chunk` rows at a time: rows 0 to chunk - 1 together, the
+        next `chunk` rows together, and so on, whichever of them are missing.
 
         `progress(done, total)` after each chunk; `waiting()` now and then while another process fills.
         """
@@ -91,10 +93,12 @@ class RowCache:
         with self._alone(waiting):
             todo = self.missing(indices)
             self._check_room(len(todo) * self._row_bytes)
-            for start in range(0, len(todo), chunk):
-                part = todo[start : start + chunk]
+            done = 0
+            for _, rows in groupby(todo, key=lambda index: index // chunk):
+                part = list(rows)
                 self.put(part, compute(part))
-                progress(start + len(part), len(todo))
+                done += len(part)
+                progress(done, len(todo))
 
     def _check_room(self, need: int) -> None:
         free = shutil.disk_usage(self._directory).free

@@ -1,6 +1,6 @@
 """Frozen features, the heads of all folds, and the served network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torchvision.models import get_model
 
 from aimic.domain.job import TaskKind
 from aimic.domain.work import WeightsSource
+from aimic.nets import forward
 from services.trainer import frozen, oof
 from services.trainer.checkpoint import load_tensors
 from services.trainer.data import pixels
@@ -64,6 +65,31 @@ def test_a_fold_alone_gives_the_same_head(lab: Any) -> None:
     alone = frozen.fold_head(context, known, 2)
     assert np.array_equal(alone.head.weight, among_others.head.weight)
     assert alone.strength == among_others.strength
+
+
+def test_features_do_not_depend_on_which_were_known_before(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit: one by one, by parts and in an order of chance, or all at once."""
+    monkeypatch.setattr(frozen, "images_at_once", lambda _size: 8)
+    at_once: list[int] = []
+    real = forward.features_of
+
+    def features_of(net: Any, images: Any, device: str) -> Any:
+        at_once.append(len(images))
+        return real(net, images, device)
+
+    monkeypatch.setattr(frozen, "features_of", features_of)
+    cold = _features(lab, range(36))
+    lab.home = lab.home / "another"
+    lab.home.mkdir()
+    for known in ([5], [35, 0, 9], [20, 21, 22], range(10, 30)):
+        assert np.array_equal(_features(lab, known)[list(known)], cold[list(known)])
+    assert np.array_equal(_features(lab, range(36)), cold)
+    assert set(at_once) == {8}
+
+
+def _features(lab: Any, indices: Sequence[int]) -> Any:
+    context = lab.context(lab.claim(TaskKind.FROZEN))
+    return frozen.features(context, build_net(context), prepare(context.claim.settings), indices)
 
 
 def test_features_are_computed_once(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,20 @@ def test_computes_each_row_once(tmp_path: Path) -> None:
     assert _cache(tmp_path).missing(range(10)) == [0, 2, 5, 6, 8, 9]
 
 
+def test_rows_of_one_block_are_computed_together(tmp_path: Path) -> None:
+    asked: list[list[int]] = []
+
+    def compute(part: Sequence[int]) -> NDArray[Any]:
+        asked.append(list(part))
+        return _values(part)
+
+    told: list[tuple[int, int]] = []
+    _cache(tmp_path).fill([1], compute, 4, _ignore, _ignore)
+    _cache(tmp_path).fill(range(10), compute, 4, lambda done, total: told.append((done, total)), _ignore)
+    assert asked == [[1], [0, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert told == [(3, 9), (7, 9), (9, 9)]
+
+
 def test_goes_on_where_a_death_left_it(tmp_path: Path) -> None:
     def dies(part: Sequence[int]) -> NDArray[Any]:
         if 6 in part:
