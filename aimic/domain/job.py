@@ -208,7 +208,7 @@ class ProgressKind(StrEnum):
 
 
 class EpochLog(Value):
-    """The row of one epoch; accuracies in 0…1, loss in nats, `loss` etc. on the inner validation part."""
+    """The row of one epoch; accuracies in 0…1, loss in nats, `loss` etc. on `part`."""
 
     epoch: int
     epochs: int
@@ -223,6 +223,9 @@ class EpochLog(Value):
     images_per_s: float
     seconds: float
     best: bool = False
+    part: Literal["inner", "held_out"] | None = None
+    """What the epoch was judged on: the inner validation part, the reported fold itself (`--protocol paper`), or
+    nothing."""
 
 
 class Progress(Value):

@@ -34,6 +34,8 @@ from aimic.errors import (
 )
 
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
+SLOW_TIMEOUT = httpx.Timeout(60.0, connect=2.0)
+"""Of calls that a busy ingest may take long over: a claim that it answers when we have gone costs an attempt."""
 FINISH_TIMEOUT = httpx.Timeout(300.0, connect=2.0)
 """Ingest checks every byte of a bundle before it answers."""
 _BY_STATUS: dict[int, type[AimicError]] = {
@@ -66,7 +68,8 @@ class Ingest:
 
     def claim(self, worker: str, kinds: Sequence[TaskKind]) -> Claim | None:
         """Any task that fits, or None when there is nothing to do."""
-        response = self.send("POST", "/tasks/claim", ClaimRequest(worker=worker, kinds=tuple(kinds)))
+        wish = ClaimRequest(worker=worker, kinds=tuple(kinds))
+        response = self.send("POST", "/tasks/claim", wish, timeout=SLOW_TIMEOUT)
         return None if response.status_code == 204 else Claim.model_validate_json(response.content)
 
     def task(self, claim: Claim) -> "ClaimedTask":
@@ -111,7 +114,8 @@ class ClaimedTask:
         after: int | None = None
         while True:
             query = {} if after is None else {"after": after}
-            page = TaskSamples.model_validate_json(self._send("GET", "samples", params=query).content)
+            response = self._send("GET", "samples", params=query, timeout=SLOW_TIMEOUT)
+            page = TaskSamples.model_validate_json(response.content)
             items += page.items
             if page.next is None:
                 return tuple(items)
@@ -132,7 +136,8 @@ class ClaimedTask:
     def slots(self, step: int, names: Sequence[str]) -> dict[str, ObjectSlot]:
         """Where to write a step's objects."""
         wish = ObjectsRequest(fence=self._fence, step=step, names=tuple(names))
-        return ObjectSlots.model_validate_json(self._send("POST", "objects", wish).content).urls
+        response = self._send("POST", "objects", wish, timeout=SLOW_TIMEOUT)
+        return ObjectSlots.model_validate_json(response.content).urls
 
     def checkpoint(self, step: int, objects: dict[str, str]) -> None:
         """All objects of the step are written."""

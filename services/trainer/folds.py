@@ -26,8 +26,8 @@ def fold_plan(context: Context, fold: int) -> Plan:
     train, inner = split.train(fold), split.inner[fold]
     if settings.protocol == "paper":
         everything = tuple(sorted({*train, *inner}))
-        return Plan(everything, split.reported(fold), settings.epochs, settings.patience, "accuracy")
-    return Plan(train, inner, settings.epochs, settings.patience, "loss" if inner else None)
+        return Plan(everything, split.reported(fold), settings.epochs, settings.patience, "accuracy", "held_out")
+    return Plan(train, inner, settings.epochs, settings.patience, "loss" if inner else None, "inner")
 
 
 def refit_epochs(inputs: dict[str, TaskInput]) -> int:

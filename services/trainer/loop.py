@@ -20,8 +20,6 @@ from services.trainer.step import Stepper, logits_of
 
 CHECKPOINT_SHARE = 20
 """Training takes at least this many times as long as writing its checkpoints."""
-EPOCH_CHECKPOINT_S = 5.0
-"""After an epoch, a checkpoint is written unless the last one is fresher than this."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,8 @@ class Plan:
     epochs: int
     patience: int | None
     choose_by: Literal["loss", "accuracy"] | None
+    part: Literal["inner", "held_out"] | None = None
+    """What `validate` is of the split."""
 
 
 class Fit:
@@ -137,7 +137,7 @@ class Fit:
             }
         )
         self._context.report.epoch(log, network=self.net.network, fold=self._context.claim.task.fold)
-        pause = max(EPOCH_CHECKPOINT_S, CHECKPOINT_SHARE * self._save_took)
+        pause = max(self._context.spec.epoch_checkpoint_s, CHECKPOINT_SHARE * self._save_took)
         if self._context.stop.is_set() or time.monotonic() - self._saved_at >= pause:
             self._save()
         self._context.check_stop()
@@ -174,6 +174,7 @@ class Fit:
             images_per_s=now.seen / now.seconds,
             seconds=now.seconds,
             best=best,
+            part=self._plan.part if judged else None,
         )
 
     def _save(self) -> None:

@@ -76,6 +76,7 @@ class TaskRun:
             cache=self._settings.home / "cache",
             weights_dir=self._settings.weights_dir,
             checkpoint_s=self._settings.trainer_checkpoint_s,
+            epoch_checkpoint_s=self._settings.trainer_epoch_checkpoint_s,
         )
         spec.write(directory)
         self._child = self._children.get(self._claim.settings.threads or 1)

@@ -16,6 +16,8 @@ class Settings(aimic.settings.Settings):
     """Seconds between two questions for work while idle; None: 2 on one machine, 30 with a broker."""
     trainer_checkpoint_s: float = Field(30.0, gt=0)
     """Seconds of training that a crash may cost, at most (more for networks that are slow to write)."""
+    trainer_epoch_checkpoint_s: float = Field(5.0, gt=0)
+    """After an epoch, a checkpoint is written unless the last one is fresher than this."""
     trainer_grace_s: float = Field(6.0, gt=0)
     """Seconds that the child has for a last checkpoint when we are asked to stop."""
     trainer_cache_gib: float = Field(50.0, ge=0)
@@ -44,7 +46,7 @@ def child_environment(threads: int) -> dict[str, str]:
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        # Threads that wait for one another sleep soon instead of spinning: with more work than cores,
-        # as when one small machine runs everything, spinning makes training many times slower.
-        "GOMP_SPINCOUNT": "10000",
+        # Threads that wait for one another sleep instead of spinning: with more work than cores, as when
+        # one small machine runs everything, spinning makes training many times slower.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }

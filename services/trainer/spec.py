@@ -18,6 +18,7 @@ class ChildSpec(Value):
     """Directory of decoded pixels and features, shared by the tasks of this machine."""
     weights_dir: Path | None = None
     checkpoint_s: float = 30.0
+    epoch_checkpoint_s: float = 5.0
 
     def write(self, directory: Path) -> None:
         """Leave the spec in `directory`."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from aimic.domain.job import TrainSettings
+from aimic.domain.networks import NETWORKS
 from aimic.errors import InvalidInputError
 from aimic.nets import forward
 from aimic.nets.net import Net
@@ -30,6 +31,19 @@ class DivergedError(InvalidInputError):
         super().__init__(
             f"The training went astray: {what}. The data set and all finished tasks are kept. "
             "Start the job again with a smaller learning rate (a tenth), or a larger batch."
+        )
+
+
+class LonelyError(InvalidInputError):
+    """Batch normalisation has nothing to take the mean and spread of."""
+
+    code = "one_image"
+
+    def __init__(self, network: str) -> None:
+        super().__init__(
+            f"{NETWORKS[network].title} compares the images of a batch with each other at this image size, and can't "
+            "learn from a single one. The data set and all finished tasks are kept. Start the job again with a batch "
+            "size of at least 2 and a split that leaves at least 2 images to train on, or with larger images."
         )
 
 
@@ -89,11 +103,20 @@ class Stepper:
         wanted = torch.from_numpy(targets).to(device)
         x = normalise(torch.from_numpy(pixels).to(device), self.net.preprocessing)
         with torch.autocast(device, torch.bfloat16, enabled=self._machine.precision == "bfloat16"):
-            logits, aux = self.net.forward_train(x)
+            logits, aux = self._answers(x)
         loss = cross_entropy(logits.float(), wanted, label_smoothing=smoothing)
         for more in aux:
             loss = loss + AUX_LOSS * cross_entropy(more.float(), wanted, label_smoothing=smoothing)
         return loss, int((logits.detach().argmax(1) == wanted).sum())
+
+    def _answers(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        try:
+            return self.net.forward_train(x)
+        except ValueError as error:
+            # Whether one image is too few depends on the network and the image size; torch knows.
+            if len(x) == 1 and "more than 1 value per channel" in str(error):
+                raise LonelyError(self.net.network) from error
+            raise
 
 
 def logits_of(net: Net, device: str, pixels: NDArray[np.uint8], indices: Sequence[int]) -> NDArray[np.float32]:

@@ -111,7 +111,7 @@ def send(source: Path, url: str) -> None:
 
 
 def _send_file(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    changed = _make(target.parent)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix="~incoming-")
     try:
         with os.fdopen(handle, "wb") as out, source.open("rb") as data:
@@ -122,3 +122,22 @@ def _send_file(source: Path, target: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    for directory in changed:
+        _flush_directory(directory)
+
+
+def _make(directory: Path) -> list[Path]:
+    """Make a directory; it and every one that has a new entry, which a power cut takes back until it is flushed."""
+    changed = [directory]
+    while not changed[-1].exists():
+        changed.append(changed[-1].parent)
+    directory.mkdir(parents=True, exist_ok=True)
+    return changed
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -111,11 +111,15 @@ class Worker:
             return bool(messages)
         except AimicError as error:
             logger.info("no wake-ups for now", extra={"reason": error.message})
-            self._subscription = None
+            self._unsubscribe()
             self._stopping.wait(seconds)
             return False
 
+    def _unsubscribe(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+
     def _close(self) -> None:
         self._children.close()
-        if self._subscription is not None:
-            self._subscription.close()
+        self._unsubscribe()

@@ -59,6 +59,30 @@ def test_claims_with_the_key_and_works_with_the_token(played: Any, make_lab: Mak
     assert all(json.loads(request.content)["fence"] == 1 for request in seen[1:])
 
 
+def test_a_busy_ingest_is_waited_for_where_giving_up_costs_an_attempt(played: Any, make_lab: MakeLab) -> None:
+    lab = make_lab(images=4)
+    waits: dict[str, float] = {}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        what = request.url.path.rsplit("/", 1)[-1]
+        waits[what] = request.extensions["timeout"]["read"]
+        answers = {"renew": {"lease_s": 30, "cancel": False}, "samples": {"items": [], "next": None}}
+        if what == "claim":
+            return httpx.Response(204)
+        return httpx.Response(200, json=answers.get(what, {"urls": {}}))
+
+    ingest = played(handler)
+    ingest.claim("me", [TaskKind.FOLD])
+    task = ingest.task(lab.claim(TaskKind.FOLD, fold=0))
+    task.samples()
+    task.slots(1, ["a"])
+    task.renew()
+    assert {name: wait for name, wait in waits.items() if name != "renew"} == dict.fromkeys(
+        ("claim", "samples", "objects"), 60.0
+    )
+    assert waits["renew"] < 30  # or the lease is gone before it is renewed again
+
+
 def test_nothing_to_do_is_none(played: Any) -> None:
     assert played(lambda _: httpx.Response(204)).claim("me", [TaskKind.FOLD]) is None
 

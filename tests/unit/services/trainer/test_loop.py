@@ -1,6 +1,7 @@
 """A run that was killed anywhere goes on to the same bits."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,8 +12,9 @@ from aimic.domain.job import ProgressKind, TaskKind
 from services.trainer import folds, loop
 from services.trainer.checkpoint import JOURNAL
 from services.trainer.context import Outcome, StoppedError
-from services.trainer.loop import Fit
-from services.trainer.step import DivergedError
+from services.trainer.failures import describe
+from services.trainer.loop import Fit, Plan
+from services.trainer.step import DivergedError, LonelyError
 
 MakeLab = Callable[..., Any]
 
@@ -97,6 +99,52 @@ def test_the_reported_fold_is_read_once_after_the_epoch_is_chosen(
         monkeypatch.setattr(module, "logits_of", spy)
     lab.run(TaskKind.FOLD, fold=1)
     assert asked == [lab.split.inner[1]] * 3 + [lab.split.reported(1)]
+
+
+@pytest.mark.parametrize("alone", ["batch", "part"])
+def test_batch_norm_with_a_single_image_fails_in_plain_words(make_lab: MakeLab, alone: str) -> None:
+    lab = make_lab(batch_size=1 if alone == "batch" else 5)
+    if alone == "part":
+        context = lab.context(lab.claim(TaskKind.REFIT))
+        with pytest.raises(LonelyError, match="batch size of at least 2") as caught:
+            folds._fit(context, Plan((3,), (), 1, None, None))
+    else:
+        with pytest.raises(LonelyError, match="split that leaves at least 2 images") as caught:
+            lab.run(TaskKind.FOLD, fold=0)
+    told = describe(caught.value)
+    assert "ShuffleNet" in told.reason
+    assert not told.retry
+
+
+def test_single_images_that_are_large_enough_can_be_learned_from(make_lab: MakeLab) -> None:
+    lab = make_lab(image_size=64, batch_size=1, epochs=1, images=8)
+    assert lab.run(TaskKind.FOLD, fold=0).result["epochs"] == 1
+
+
+@pytest.mark.parametrize(("protocol", "part"), [("honest", "inner"), ("paper", "held_out")])
+def test_an_epoch_says_what_it_was_judged_on(make_lab: MakeLab, protocol: str, part: str) -> None:
+    lab = make_lab(epochs=1, protocol=protocol)
+    lab.run(TaskKind.FOLD, fold=0)
+    assert [report.data["part"] for report in lab.reports if report.kind is ProgressKind.EPOCH] == [part]
+
+
+def test_an_epoch_that_was_judged_on_nothing_says_so(make_lab: MakeLab) -> None:
+    lab = make_lab(epochs=1)
+    lab.split = lab.split.model_copy(update={"inner": ((), ())})
+    lab.run(TaskKind.FOLD, fold=0)
+    assert [report.data["part"] for report in lab.reports if report.kind is ProgressKind.EPOCH] == [None]
+
+
+@pytest.mark.parametrize(("pause", "checkpoints"), [(1e-6, 3), (1e9, 0)])
+def test_how_often_an_epoch_leaves_a_checkpoint_can_be_set(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, pause: float, checkpoints: int
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 0)
+    lab = make_lab(epochs=3)
+    context = lab.context(lab.claim(TaskKind.FOLD, fold=0))
+    spec = context.spec.model_copy(update={"epoch_checkpoint_s": pause})
+    folds.run_fold(replace(context, spec=spec))
+    assert sum(report.event == "checkpoint" for report in lab.reports) == checkpoints
 
 
 def test_a_loss_that_is_no_number_ends_the_run_in_plain_words(make_lab: MakeLab) -> None:

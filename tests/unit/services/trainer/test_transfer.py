@@ -1,6 +1,7 @@
 """Objects by address."""
 
 import hashlib
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,25 @@ def test_files_are_written_whole_and_read_back(tmp_path: Path) -> None:
     assert transfer.read(target.as_uri(), "it", hashlib.sha256(b"data").hexdigest()) == b"data"
     assert transfer.fetch(target.as_uri(), tmp_path / "x" / "copy", "it").read_bytes() == b"data"
     assert [path.name for path in target.parent.iterdir()] == ["key%20"]
+
+
+def test_a_name_that_was_told_outlives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every directory with a new entry is flushed, after the entry is there."""
+    flushed: dict[Path, list[str]] = {}
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_dir():
+            flushed[path] = [entry.name for entry in path.iterdir()]
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    (tmp_path / "a").write_bytes(b"data")
+    transfer.send(tmp_path / "a", (tmp_path / "task" / "1" / "key").as_uri())
+    assert flushed[tmp_path / "task" / "1"] == ["key"]
+    assert flushed[tmp_path / "task"] == ["1"]
+    assert "task" in flushed[tmp_path]
 
 
 def test_bytes_that_are_not_those_named_are_refused(tmp_path: Path) -> None:

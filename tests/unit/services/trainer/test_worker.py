@@ -88,6 +88,28 @@ def test_it_asks_now_and_then_without_wake_ups(tmp_path: Path, broken: bool) -> 
 
 
 @pytest.mark.timeout(10)
+def test_a_subscription_that_broke_is_closed_before_another_is_made(tmp_path: Path) -> None:
+    class BreaksEvents(PlayedEvents):
+        alive = made = 0
+
+        def subscribe(self, topics: tuple[str, ...], group: str) -> PlayedEvents:
+            self.alive += 1
+            self.made += 1
+            return self
+
+        def poll(self, timeout_s: float) -> list[Delivery]:
+            raise UnavailableError("the log is locked")
+
+        def close(self) -> None:
+            self.alive -= 1
+
+    events = BreaksEvents()
+    _worker(tmp_path, PlayedIngest(4), events, trainer_poll_s=0.05).run()
+    assert events.made >= 3
+    assert events.alive == 0
+
+
+@pytest.mark.timeout(10)
 def test_a_machine_for_one_task_ends_when_there_is_nothing_to_do(tmp_path: Path) -> None:
     ingest = PlayedIngest(100)
     _worker(tmp_path, ingest, PlayedEvents(), trainer_until_idle=True).run()
@@ -109,8 +131,12 @@ def test_an_ingest_that_is_away_is_no_reason_to_end_but_not_ready(
 
 def test_the_child_gets_its_threads_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMIC_API_KEY", "secret")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     environment = child_environment(3)
     assert environment["OMP_NUM_THREADS"] == "3"
+    # With a spin count, libgomp doesn't look at the policy.
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "GOMP_SPINCOUNT" not in environment
     assert "secret" not in environment.values()
 
 
