@@ -21,6 +21,10 @@ _PART = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _TMP = "~tmp"
 """No key can name it, since `~` is in no key."""
 _TMP_MAX_AGE_S = 24 * 3600
+_ASIDE = "~"
+"""So begin the files that writers to `url_to_put` have not renamed yet."""
+_ASIDE_MAX_AGE_S = 600
+"""Seconds after the last write to such a file after which its writer must be dead."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -98,6 +102,9 @@ class LocalBlobs:
             names.sort()
             for name in sorted(files):
                 path = Path(directory, name)
+                if name.startswith(_ASIDE):
+                    _remove_old(path, _ASIDE_MAX_AGE_S)
+                    continue
                 key = path.relative_to(self._root).as_posix()
                 if key.startswith(prefix) and not key.startswith(_TMP):
                     try:
@@ -209,13 +216,16 @@ def _flush_directory(directory: Path) -> None:
 
 def _sweep(directory: Path) -> None:
     """Remove what a killed process left aside, once it is too old to be in use."""
-    oldest = time.time() - _TMP_MAX_AGE_S
     for path in directory.iterdir():
-        try:
-            if path.stat().st_mtime < oldest:
-                path.unlink()
-        except FileNotFoundError:
-            continue
+        _remove_old(path, _TMP_MAX_AGE_S)
+
+
+def _remove_old(path: Path, age_s: float) -> None:
+    try:
+        if path.stat().st_mtime < time.time() - age_s:
+            path.unlink()
+    except FileNotFoundError:
+        return
 
 
 def _full() -> UnavailableError:

@@ -12,6 +12,7 @@ from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
 from services.ingest.app import compose, create_app
 from services.ingest.migrate import migrate
+from services.ingest.models.bundles import clear_scratch
 from services.ingest.monitoring import RecordsCollector, not_ready
 from services.ingest.progress import Signals
 from services.ingest.settings import Settings
@@ -51,6 +52,7 @@ def main() -> None:
     parts = compose(settings)
     migrate(parts.database)
     grant_full_term(parts)
+    clear_scratch(settings.home / "scratch")
     REGISTRY.register(RecordsCollector(parts))
     operations = OperationsServer(settings.ops_host, settings.ingest_ops_port, lambda: not_ready(parts))
     operations.start()

@@ -1,17 +1,22 @@
 """How a job and its tasks change state. Every function runs inside one unit of work that holds the job's lock."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from aimic.domain.job import Status
+from aimic.domain.job import ProgressKind, Status, TaskKind
 from aimic.domain.work import WEIGHTS_OBJECT
 from aimic.events import TaskReady
-from services.ingest.jobs.journal import tell_status
+from services.ingest.jobs.journal import tell, tell_status
 from services.ingest.jobs.tables import JobRow
 from services.ingest.outbox import post
 from services.ingest.tasks import repository
 from services.ingest.tasks.tables import TaskRow
+from services.ingest.tasks.values import prefix_of
+
+LEFTOVERS_AFTER_S = 900
+"""Seconds after a job's end for which a worker that hasn't heard of it may still write."""
 
 
 def wake(session: Session, task: TaskRow, now: datetime) -> None:
@@ -43,32 +48,60 @@ def done(session: Session, job: JobRow, task: TaskRow, now: datetime) -> None:
     for successor in repository.successors_released_by(session, task):
         tell_status(session, job, now, Status.READY, f"{successor.key} can begin.", successor)
         wake(session, successor, now)
-    if not repository.unfinished(session, job.site, job.id):
-        tell_status(session, job, now, Status.DONE, "The job is done.")
-        _drop_weights(session, job, now)
+    _end_if_over(session, job, now)
 
 
 def failed(session: Session, job: JobRow, task: TaskRow, now: datetime, reason: str) -> None:
-    """The task can't be done, so the job has failed; its other tasks are cancelled."""
+    """The task can't be done, so its network has failed; the job's other networks go on, and it ends with them."""
     task.error, task.lease_until = reason, None
     tell_status(session, job, now, Status.FAILED, reason, task)
+    drop_checkpoint(session, task, now)
     session.flush()
-    _cancel_rest(session, job, now, f"Not needed any more, since {task.key} failed.")
-    job.error = f"{task.key} could not be done: {reason}"
-    tell_status(session, job, now, Status.FAILED, job.error)
-    _drop_weights(session, job, now)
+    rest = repository.unfinished(session, job.site, job.id)
+    mine = [other for other in rest if other.network == task.network]
+    _cancel(session, job, mine, now, f"Not needed any more, since {task.key} failed.")
+    session.flush()
+    if len(rest) > len(mine):
+        message = f"{task.key} could not be done: {_sentence(reason)} The other networks go on."
+        tell(session, job, now, ProgressKind.WARNING, {"message": message}, task)
+    _end_if_over(session, job, now)
+
+
+def _end_if_over(session: Session, job: JobRow, now: datetime) -> None:
+    tasks = repository.of_job(session, job.site, job.id)
+    if not all(Status(task.status).over for task in tasks):
+        return
+    broken = [task for task in tasks if task.status == Status.FAILED]
+    if broken:
+        job.error = _why(tasks, broken)
+        tell_status(session, job, now, Status.FAILED, job.error)
+    else:
+        tell_status(session, job, now, Status.DONE, "The job is done.")
+    _drop_leftovers(session, tasks, now)
+
+
+def _why(tasks: Sequence[TaskRow], broken: Sequence[TaskRow]) -> str:
+    reasons = " ".join(f"{task.key} could not be done: {_sentence(task.error or '')}" for task in broken)
+    kept = [task.network for task in tasks if task.kind == TaskKind.PACKAGE and task.status == Status.DONE]
+    if not kept:
+        return reasons
+    return f"{reasons} The model{'s' * (len(kept) > 1)} of {', '.join(kept)} {'is' if len(kept) == 1 else 'are'} kept."
+
+
+def _sentence(words: str) -> str:
+    return words.rstrip(". ") + "."
 
 
 def cancelled(session: Session, job: JobRow, now: datetime, by: str) -> None:
     """A person stopped the job. Workers hear of it at their next renewal."""
     job.cancel = True
-    _cancel_rest(session, job, now, f"Cancelled by {by}.")
+    _cancel(session, job, repository.unfinished(session, job.site, job.id), now, f"Cancelled by {by}.")
     tell_status(session, job, now, Status.CANCELLED, f"Cancelled by {by}. What was done is kept.")
-    _drop_weights(session, job, now)
+    _drop_leftovers(session, repository.of_job(session, job.site, job.id), now)
 
 
-def _cancel_rest(session: Session, job: JobRow, now: datetime, message: str) -> None:
-    for task in repository.unfinished(session, job.site, job.id):
+def _cancel(session: Session, job: JobRow, tasks: Sequence[TaskRow], now: datetime, message: str) -> None:
+    for task in tasks:
         tell_status(session, job, now, Status.CANCELLED, message, task)
         task.lease_until = None
         drop_checkpoint(session, task, now)
@@ -81,8 +114,10 @@ def drop_checkpoint(session: Session, task: TaskRow, now: datetime) -> None:
     task.checkpoint = {}
 
 
-def _drop_weights(session: Session, job: JobRow, now: datetime) -> None:
-    """Weights that were left for later tasks are in the bundle, or of no use; logits and results are kept."""
-    for task in repository.of_job(session, job.site, job.id):
+def _drop_leftovers(session: Session, tasks: Sequence[TaskRow], now: datetime) -> None:
+    """Weights that were left for later tasks are in the bundle, or of no use; logits and results are kept. What
+    killed, late and cancelled workers wrote and never reported is removed too, once none of them writes any more."""
+    for task in tasks:
         if key := task.objects.get(WEIGHTS_OBJECT):
             repository.let_die(session, task.site, {key}, now)
+        repository.let_die(session, task.site, {prefix_of(task.site, task.id)}, now, LEFTOVERS_AFTER_S)

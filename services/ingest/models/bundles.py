@@ -12,6 +12,8 @@ from aimic.nets.bundle import BundleInfo, inspect, unpack
 from aimic.nets.bundle_archive import LARGEST_BUNDLE
 from aimic.ports.blobs import Blobs
 
+_PREFIX = "bundle-"
+
 
 @dataclass(frozen=True)
 class StoredBundle:
@@ -23,6 +25,12 @@ class StoredBundle:
     info: BundleInfo
 
 
+def clear_scratch(scratch: Path) -> None:
+    """At start: remove what a killed process had unpacked."""
+    for left in scratch.glob(f"{_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def opened(pieces: Iterable[bytes], scratch: Path) -> Iterator[tuple[Path, str, BundleInfo]]:
     """The exported file, its bundle's hash and description; every byte is checked. Gone after the block.
@@ -30,7 +38,7 @@ def opened(pieces: Iterable[bytes], scratch: Path) -> Iterator[tuple[Path, str, 
     InvalidInputError for what is no bundle, CorruptError for a changed one.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bundle-", dir=scratch) as name:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch) as name:
         file = Path(name) / "exported"
         size = 0
         with file.open("wb") as out:

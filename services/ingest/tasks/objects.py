@@ -7,6 +7,7 @@ from aimic.errors import InvalidInputError
 from aimic.ports.blobs import Blobs
 from services.ingest.tasks.tables import TaskRow
 from services.ingest.tasks.tokens import TaskToken
+from services.ingest.tasks.values import prefix_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -33,4 +34,4 @@ def check(blobs: Blobs, token: TaskToken, task: TaskRow, objects: dict[str, str]
 
 
 def _prefix(token: TaskToken) -> str:
-    return f"{token.site}/tasks/{token.task}/{token.fence}/"
+    return f"{prefix_of(token.site, token.task)}{token.fence}/"

@@ -65,11 +65,19 @@ class Sweeper:
             due = DyingObjectRow.due_at <= database.now(session)
             rows = session.scalars(select(DyingObjectRow).where(due).limit(_AT_ONCE)).all()
             dying = [(row.site, row.key) for row in rows]
-        for _, key in dying:
-            self._parts.blobs.delete(key)
+        for site, key in dying:
+            for name in self._unnamed(site, key) if key.endswith("/") else (key,):
+                self._parts.blobs.delete(name)
         if dying:
             with database.system() as session:
                 for site, key in dying:
                     mine = (DyingObjectRow.site == site, DyingObjectRow.key == key)
                     session.execute(delete(DyingObjectRow).where(*mine))
         return len(dying)
+
+    def _unnamed(self, site: str, prefix: str) -> list[str]:
+        """What lies below a task's prefix and is in no result or checkpoint."""
+        with self._parts.database.read(site) as session:
+            task = repository.find(session, site, prefix.rstrip("/").rpartition("/")[2])
+            named = {*task.objects.values(), *task.checkpoint.values()}
+        return [blob.key for blob in self._parts.blobs.list(prefix) if blob.key not in named]

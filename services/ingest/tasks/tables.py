@@ -66,7 +66,8 @@ class ClaimTurnRow(SiteRow, Base):
 
 
 class DyingObjectRow(SiteRow, Base):
-    """An object that nothing names any more; the sweeper removes it."""
+    """An object that nothing names any more; the sweeper removes it. A key that ends in `/` stands for a task:
+    whatever lies below it and isn't in its result."""
 
     __tablename__ = "dying_objects"
 

@@ -11,3 +11,8 @@ def finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def prefix_of(site: str, task_id: str) -> str:
+    """Where everything lies that workers write for a task."""
+    return f"{site}/tasks/{task_id}/"

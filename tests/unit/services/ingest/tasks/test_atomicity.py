@@ -31,7 +31,7 @@ def test_finishing_and_releasing_successors_is_one_step(scene: Any, monkeypatch:
     scene.tell(first, "finish", result={})
     before, waking = scene.job(job["id"]), _outbox(scene)
     with monkeypatch.context() as patch:
-        patch.setattr(repository, "unfinished", _die)  # after the successors were made ready
+        patch.setattr(repository, "of_job", _die)  # after the successors were made ready
         assert scene.tell(last, "finish", result={}).status_code == 500
     assert scene.job(job["id"]) == before and _outbox(scene) == waking
     assert scene.tell(last, "finish", result={}).status_code == 204
