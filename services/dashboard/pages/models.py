@@ -7,7 +7,7 @@ from aimic.domain.model import ModelVersion, Stage
 from services.dashboard.components import links
 from services.dashboard.components.connection import client
 from services.dashboard.components.errors import plainly
-from services.dashboard.pages import classifying
+from services.dashboard.pages import classifying, judging
 from services.dashboard.views import charts
 from services.dashboard.views import models as view
 from services.dashboard.views.markdown import plain
@@ -33,11 +33,14 @@ def show() -> None:
             width=520,
         )
         model = versions[keys.index(chosen or keys[0])]
-        judged, classify = st.tabs(["How good is it?", "Classify images"], key="tab")
+        tabs = ["How good is it?", "Classify images", "Judge on another data set"]
+        judged, classify, elsewhere = st.tabs(tabs, key="tab")
         with judged:
             _judged(server, model)
         with classify:
             classifying.show(server, model)
+        with elsewhere:
+            judging.show(server, model)
 
 
 def _judged(server: Client, model: ModelVersion) -> None:

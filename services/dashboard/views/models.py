@@ -52,7 +52,7 @@ def headline(model: ModelVersion) -> Headline:
     pooled = model.metrics.get("pooled") or {}
     return Headline(
         accuracy=percent(pooled.get("accuracy")),
-        interval=_interval((pooled.get("interval") or {}).get("accuracy")),
+        interval=interval(pooled),
         folds=_mean((model.metrics.get("mean") or {}).get("accuracy")),
         images=f"{pooled['n']:,}" if pooled.get("n") is not None else DASH,
         statement=str(model.metrics.get("statement") or ""),
@@ -66,7 +66,9 @@ _PAPER = (
 )
 
 
-def _interval(bounds: Sequence[float] | None) -> str:
+def interval(pooled: dict[str, Any]) -> str:
+    """Where the accuracy lies with 95 % certainty, in words; empty where that is not known."""
+    bounds: Sequence[float] | None = (pooled.get("interval") or {}).get("accuracy")
     return f"{percent(bounds[0])} to {percent(bounds[1])}" if bounds else ""
 
 
