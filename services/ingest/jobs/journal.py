@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from aimic.domain.job import ProgressKind, Status
@@ -58,6 +58,12 @@ def tell_status(
         job.status = status
         job.finished_at = now if status.over else None
     tell(session, job, now, ProgressKind.STATUS, {"status": status.value, "message": message}, task)
+
+
+def newest_batch_at(session: Session, task: TaskRow) -> datetime | None:
+    """When the task's newest batch event came."""
+    mine = (ProgressRow.site == task.site, ProgressRow.task_id == task.id, ProgressRow.kind == ProgressKind.BATCH)
+    return session.scalar(select(func.max(ProgressRow.at)).where(*mine))
 
 
 def _drop_what_it_replaces(session: Session, task: TaskRow, kind: ProgressKind, epoch: Any) -> None:

@@ -14,6 +14,7 @@ from services.ingest.models import repository as models
 from services.ingest.tasks.tables import TaskRow
 
 _WITH_EPOCHS = {TaskKind.FOLD, TaskKind.REFIT}
+_LONG = _WITH_EPOCHS | {TaskKind.FROZEN}
 
 
 def shown(session: Session, site: str, rows: list[JobRow]) -> list[Job]:
@@ -63,11 +64,22 @@ def _task(row: TaskRow) -> TaskView:
 
 
 def eta_s(tasks: list[TaskRow]) -> float | None:
-    """Seconds until the job is done, from the epochs so far; None before the first epoch's end.
+    """Seconds until the job is done, from its pace so far; None before there is one (the first epoch's end; in
+    frozen mode the first features).
 
     Early stopping can only make it shorter. Tasks run side by side as they do now.
     """
-    timed = [task for task in tasks if task.epoch_s is not None and task.epochs_total]
+    left = _epochs_left(tasks)
+    if left is None:
+        left = _frozen_left(tasks)
+    if left is None:
+        return None
+    side_by_side = sum(task.status == Status.RUNNING and task.kind in _LONG for task in tasks)
+    return round(left / max(1, side_by_side), 1)
+
+
+def _epochs_left(tasks: list[TaskRow]) -> float | None:
+    timed = [task for task in tasks if task.kind in _WITH_EPOCHS and task.epoch_s is not None and task.epochs_total]
     if not timed:
         return None
     seconds = sum(task.epoch_s or 0.0 for task in timed) / len(timed)
@@ -76,8 +88,30 @@ def eta_s(tasks: list[TaskRow]) -> float | None:
     for task in tasks:
         if task.kind in _WITH_EPOCHS and not Status(task.status).over:
             left += max(0.0, (task.epochs_total or epochs) - _epochs_done(task)) * (task.epoch_s or seconds)
-    side_by_side = sum(task.status == Status.RUNNING and task.kind in _WITH_EPOCHS for task in tasks)
-    return round(left / max(1, side_by_side), 1)
+    return left
+
+
+def _frozen_left(tasks: list[TaskRow]) -> float | None:
+    """What isn't begun takes as long as what runs. Features take most of the time, so they stand for all of it
+    until the heads begin."""
+    going = [task for task in tasks if task.kind == TaskKind.FROZEN and not Status(task.status).over]
+    paces = [_pace(task) for task in going]
+    known = [pace for pace in paces if pace is not None]
+    if not known:
+        return None
+    whole = max(whole for _, whole in known)
+    return sum(left for left, _ in known) + whole * (len(paces) - len(known))
+
+
+def _pace(task: TaskRow) -> tuple[float, float] | None:
+    """Seconds left, and seconds of the whole, of the phase that a frozen task is in."""
+    batch = task.batch or {}
+    total, done, speed = (float(batch.get(name) or 0) for name in ("batches", "batch", "images_per_s"))
+    if batch.get("phase") == "features" and speed > 0:
+        return max(0.0, total - done) / speed, total / speed
+    if batch.get("phase") == "heads" and task.epoch_s is not None:
+        return max(0.0, total + 1 - done) * task.epoch_s, (total + 1) * task.epoch_s  # one more: the served head
+    return None
 
 
 def _epochs_done(task: TaskRow) -> float:

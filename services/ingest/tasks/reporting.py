@@ -17,7 +17,7 @@ from aimic.errors import ConflictError, InvalidInputError, TooLargeError
 from services.ingest import leases
 from services.ingest.database import Database
 from services.ingest.jobs import lifecycle
-from services.ingest.jobs.journal import tell
+from services.ingest.jobs.journal import newest_batch_at, tell
 from services.ingest.tasks import repository, tokens
 from services.ingest.tasks.holding import Held, holding, locked, same_fence
 from services.ingest.tasks.tokens import TaskToken
@@ -54,13 +54,24 @@ def progress(database: Database, token: TaskToken, report: ProgressReport) -> No
 def _note(held: Held, event: ProgressItem) -> None:
     task, data = held.task, event.data
     if event.kind is ProgressKind.BATCH:
-        for name in ("epoch", "epochs", "batch", "batches"):
+        for name in ("epoch", "epochs", "batch", "batches", "images_per_s"):
             _number(data, name)
+        if data.get("phase") == "heads":
+            _time_heads(held, data)
         task.batch = data
     elif event.kind is ProgressKind.EPOCH:
         task.epochs_done = int(_number(data, "epoch"))
         task.epochs_total = int(_number(data, "epochs")) or None
         task.epoch_s = _number(data, "seconds") or None
+
+
+def _time_heads(held: Held, data: dict[str, Any]) -> None:
+    """Seconds per fold's head, from when the report before this one came."""
+    task, before = held.task, held.task.batch or {}
+    fitted = _number(data, "batch") - _number(before, "batch")
+    at = newest_batch_at(held.session, task)
+    if before.get("phase") == "heads" and fitted > 0 and at is not None:
+        task.epoch_s = (held.now - at).total_seconds() / fitted
 
 
 def _number(data: dict[str, Any], name: str) -> float:

@@ -38,7 +38,7 @@ class TaskRow(SiteRow, Leased, Base):
     epochs_done: Mapped[int] = mapped_column(default=0)
     epochs_total: Mapped[int | None]
     epoch_s: Mapped[float | None]
-    """Seconds of the newest epoch."""
+    """Seconds of the newest epoch, or of the newest head of a frozen task."""
     error: Mapped[str | None] = mapped_column(Text)
     """Plain words; while attempts are left, the last words of the attempt before."""
     detail: Mapped[str | None] = mapped_column(Text)

@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 
@@ -65,6 +66,27 @@ def test_the_rest_of_the_time_is_estimated_from_the_epochs(scene: Any) -> None:
     half = {"phase": "train", "epoch": 2, "epochs": 4, "batch": 5, "batches": 10}
     scene.tell(claim, "progress", events=[{"kind": "batch", "data": half}])
     assert scene.job(job["id"])["eta_s"] == 105.0
+
+
+def test_a_frozen_job_has_an_estimate_from_its_images_and_then_its_heads(scene: Any) -> None:
+    settings = {"networks": ["resnet34", "mobilenet_v2"], "mode": "frozen", "weights": "imagenet"}
+    job = scene.start(**settings)
+    claim = scene.claim()
+
+    def left(**data: Any) -> float | None:
+        assert scene.tell(claim, "progress", events=[{"kind": "batch", "data": data}]).status_code == 204
+        found: float | None = scene.job(job["id"])["eta_s"]
+        return found
+
+    assert left(phase="cache", batch=5, batches=12, images_per_s=1000) is None
+    # 7 images at 2 a second, and 12 for the network that waits
+    assert left(phase="features", batch=5, batches=12, images_per_s=2) == 3.5 + 6
+    assert left(phase="heads", batch=0, batches=2) is None
+    scene.clock.ahead_s += 10
+    two_heads, three_of_the_next = 20, 30
+    assert left(phase="heads", batch=1, batches=2) == pytest.approx(two_heads + three_of_the_next, rel=0.1)
+    bad = [{"kind": "batch", "data": {"phase": "features", "images_per_s": "many"}}]
+    assert scene.tell(claim, "progress", events=bad).status_code == 422
 
 
 def test_a_stream_goes_on_after_the_last_event_id_and_ends_with_the_job(scene: Any) -> None:
