@@ -5,7 +5,7 @@ import re
 # Whatever begins code, emphasis, a link, a formula, a tag, an entity, a table or a struck-out text.
 _SIGNS = re.compile(r"([\\`*_\[\]$<>&~|#])")
 # Only at the start of a text do these begin a list, a line or a heading.
-_FIRST = re.compile(r"^([-+=]|\d+(?=[.)]))")
+_FIRST = re.compile(r"^([-+=]|\d+(?=[.)](?:\s|$)))")
 # Streamlit puts icons and emoji for `:name:`, and makes links of addresses, after Markdown's own escapes are undone.
 _LATE = re.compile(r"([:@]|www)(?=\S)", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
