@@ -11,6 +11,7 @@ from services.dashboard.views import charts
 from services.dashboard.views import predictions as view
 from services.dashboard.views.markdown import plain
 from services.dashboard.views.pictures import preview
+from services.dashboard.views.words import plural
 
 FORMATS = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "gif"]
 A_PAGE = 12
@@ -30,7 +31,7 @@ def show(server: Client, model: ModelVersion) -> None:
     images = tuple((file.name, file.getvalue()) for file in files)
     try:
         with st.spinner("Looking …"):
-            response = _answers(server, (model.name, model.version, model.bundle_hash), images)
+            response = answers(server, model, images)
     except NotFoundError:
         st.info("This model is still being loaded. Try again in a few seconds.", icon=":material/hourglass_empty:")
         st.button("Try again", key="again-loading", icon=":material/refresh:")
@@ -38,7 +39,20 @@ def show(server: Client, model: ModelVersion) -> None:
     except AimicError as error:
         show_error(error, "classify")
         return
+    missing = view.unanswered(response)
+    if missing:
+        st.warning(f"{plural(missing, 'image')} could not be looked at just now.", icon=":material/warning:")
+        st.button("Try again", key="again-missing", icon=":material/refresh:")
     _show(response, images, model)
+
+
+def answers(server: Client, model: ModelVersion, images: tuple[tuple[str, bytes], ...]) -> PredictResponse:
+    """What the model says, asked once for the same images, unless some were not answered for a passing reason."""
+    key = (model.name, model.version, model.bundle_hash)
+    response = _answers(server, key, images)
+    if view.unanswered(response):
+        _answers.clear(server, key, images)
+    return response
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

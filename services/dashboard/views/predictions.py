@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from aimic.domain.prediction import Answer, ImageResult, PredictResponse
+from aimic.errors import DeadlineError, OverloadedError, UnavailableError
 from services.dashboard.views.tables import Cell, csv_bytes
 from services.dashboard.views.words import percent, plural
 
@@ -41,6 +42,14 @@ def verdict(result: ImageResult) -> Verdict:
 def _bars(answer: Answer) -> list[dict[str, Any]]:
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     return [{"class": label, "probability": p} for label, p in ordered[:SHOWN]]
+
+
+_PASSING = frozenset({DeadlineError.code, OverloadedError.code, UnavailableError.code})
+
+
+def unanswered(response: PredictResponse) -> int:
+    """Images that were not looked at, for a reason that will pass."""
+    return sum(result.error is not None and result.error.code in _PASSING for result in response.results)
 
 
 def summary(response: PredictResponse) -> str:
