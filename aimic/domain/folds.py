@@ -42,9 +42,8 @@ def make_split(  # noqa: PLR0913  # the facts of the samples, column by column
     names = list(classes) or [f"class {label}" for label in range(n_classes)]
     grouped = any(group is not None for group in groups)
     case = Case(labels, units_of(groups, clusters).tolist(), names, seed, keys, grouped)
-    folds = [SET_ASIDE] * len(labels)
+    folds, inner = [SET_ASIDE] * len(labels), list[set[int]]()
     active, kept = _with_lock(case, set(range(len(labels))).difference(aside), request, locked, folds)
-    inner: list[set[int]] = []
     if request.kind == "column":
         k, inner, kept = divide(case, active, request, column, folds, kept)
     else:

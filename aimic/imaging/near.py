@@ -75,9 +75,8 @@ class Clusters:
 def clusters(pictures: Sequence[Picture]) -> Clusters:
     """Find exact and near duplicates among n pictures."""
     exact, unique = _exact(pictures)
-    images = _thumbs([pictures[index] for index in unique])
-    proposals = within(_descriptors(images), RADIUS)
-    confirmed, complete = _confirm(images, images, proposals, chained=True)
+    kinds = [pictures[index] for index in unique]
+    confirmed, complete = _confirm(kinds, kinds, within(_descriptors(kinds), RADIUS), chained=True)
     near = tuple(Pair(unique[p.first], unique[p.second], p.correlation, p.turn) for p in confirmed)
     exact_links = [(pair.first, pair.second) for pair in exact]
     oversized = _oversized(len(pictures), exact_links, near)
@@ -102,9 +101,9 @@ def matches(queries: Sequence[Picture], references: Sequence[Picture]) -> tuple[
     others = [index for index in range(len(queries)) if index not in known]
     if not others or not references:
         return tuple(exact)
-    images, seen = _thumbs([queries[index] for index in others]), _thumbs(references)
-    proposals = between(_descriptors(images), _descriptors(seen), RADIUS)
-    confirmed, _ = _confirm(images, seen, proposals, chained=False)
+    asked = [queries[index] for index in others]
+    proposals = between(_descriptors(asked), _descriptors(references), RADIUS)
+    confirmed, _ = _confirm(asked, references, proposals, chained=False)
     near = [Pair(others[pair.first], pair.second, pair.correlation, pair.turn) for pair in confirmed]
     return (*exact, *near)
 
@@ -119,18 +118,19 @@ def _exact(pictures: Sequence[Picture]) -> tuple[tuple[Pair, ...], list[int]]:
     return tuple(pairs), list(first.values())
 
 
-def _thumbs(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
+def _thumbs(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    """[n, 48, 48, 3] of a few pictures: of a hundred thousand they are too many to hold at once."""
     data = b"".join(picture.thumb for picture in pictures)
-    return np.frombuffer(data, np.uint8).reshape(len(pictures), THUMB, THUMB, 3)
+    return np.frombuffer(data, np.uint8).reshape(len(pictures), THUMB, THUMB, 3).astype(np.float32)
 
 
-def _descriptors(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    parts = [descriptors(images[start : start + _CHUNK].astype(np.float32)) for start in range(0, len(images), _CHUNK)]
+def _descriptors(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    parts = [descriptors(_thumbs(pictures[start : start + _CHUNK])) for start in range(0, len(pictures), _CHUNK)]
     return np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
 
 
 def _confirm(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], proposals: Proposals, *, chained: bool
+    left: Sequence[Picture], right: Sequence[Picture], proposals: Proposals, *, chained: bool
 ) -> tuple[list[Pair], bool]:
     """The proposed pairs that are one picture, best first; nearest are compared first.
 
@@ -165,14 +165,14 @@ def _best_first(pair: Pair) -> tuple[float, int, int]:
     return (-pair.correlation, pair.first, pair.second)
 
 
-def _same(left: NDArray[np.uint8], right: NDArray[np.uint8], pairs: list[tuple[int, int]]) -> list[Pair]:
+def _same(left: Sequence[Picture], right: Sequence[Picture], pairs: list[tuple[int, int]]) -> list[Pair]:
     if not pairs:
         return []
-    i, j = np.array(pairs).T
-    fit = register(detail(left[i].astype(np.float32)), detail(right[j].astype(np.float32)))
+    first = _thumbs([left[i] for i, _ in pairs])
+    fit = register(detail(first), detail(_thumbs([right[j] for _, j in pairs])))
     return [
-        Pair(first, second, round(float(fit.correlation[n]), 4), int(fit.turn[n]))
-        for n, (first, second) in enumerate(pairs)
+        Pair(i, j, round(float(fit.correlation[n]), 4), int(fit.turn[n]))
+        for n, (i, j) in enumerate(pairs)
         if fit.correlation[n] >= SAME
     ]
 

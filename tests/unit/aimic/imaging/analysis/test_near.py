@@ -176,3 +176,34 @@ class TestProposals:
         found = within(rows, 0.1)
         assert len(found.first) < 90 * len(rows)
         assert set(joined(len(rows), zip(found.first.tolist(), found.second.tolist(), strict=True)).tolist()) == {0}
+
+
+class _Read(bytes):
+    """A thumbnail as it comes from the disk; counts how many are in memory."""
+
+    alive = most = 0
+
+    def __new__(cls, data: bytes) -> "_Read":
+        _Read.alive += 1
+        _Read.most = max(_Read.most, _Read.alive)
+        return super().__new__(cls, data)
+
+    def __del__(self) -> None:
+        _Read.alive -= 1
+
+
+class _OnDisk:
+    def __init__(self, number: int) -> None:
+        self.pixel_sha256 = str(number)
+
+    @property
+    def thumb(self) -> bytes:
+        small = np.random.default_rng(int(self.pixel_sha256)).integers(0, 256, (12, 12, 3), np.uint8)
+        return _Read(small.repeat(4, 0).repeat(4, 1).tobytes())
+
+
+def test_a_large_set_s_thumbnails_are_never_all_in_memory() -> None:
+    pictures = [_OnDisk(number) for number in range(900)]
+    assert clusters(pictures).complete
+    assert matches(pictures[:10], pictures[10:]) == ()
+    assert 0 < _Read.most <= 256
