@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from services.local.demo.cells import draw_set
 
 LONG = 420_000
 """Milliseconds for a tiny training on a machine that does other things too."""
+
+HOSTILE = "*a* $x$ [b](c) :red[d] :smile: _e_"
 
 Picture = Callable[[str], None]
 
@@ -68,11 +71,14 @@ def test_upload_train_classify(page: Page, picture: Picture, archive: bytes, dra
     _train(page, picture)
     _judge(page, picture)
     _classify(page, picture, drawn)
+    _elsewhere(page, picture)
 
 
 @pytest.mark.timeout(600)
-def test_a_folder_is_taken_as_it_lies_on_the_desk(page: Page, drawn: Path) -> None:
-    """The browser says in which folder each file was, and that folder is its class."""
+def test_a_folder_is_taken_as_it_lies_on_the_desk(page: Page, picture: Picture, drawn: Path, tmp_path: Path) -> None:
+    """The browser says in which folder each file was, and that folder is its class, whatever signs are in its name."""
+    drawn = shutil.copytree(drawn, tmp_path / "drawn")
+    (drawn / "bean").rename(drawn / HOSTILE)
     page.goto("/")
     expect(page.get_by_text("Add images")).to_be_visible()
     # Folded away once there is a data set.
@@ -83,8 +89,13 @@ def test_a_folder_is_taken_as_it_lies_on_the_desk(page: Page, drawn: Path) -> No
     _choose(page, "Name of the data set", "folder")
     _button(page, "^.*Import$").click()
     expect(page.get_by_text("folder is ready.")).to_be_visible(timeout=LONG)
-    for kind in ("bean", "lobed", "ring", "round"):
+    for kind in (HOSTILE, "lobed", "ring", "round"):
         expect(page.get_by_role("img", name=f"{kind}, example 1")).to_be_visible()
+    # Beside its pictures, and in no other form than its own.
+    beside = page.get_by_test_id("stMarkdownContainer").filter(has_text="16 images")
+    shown = [text.replace("\u2060", "").split("\n")[0].strip() for text in beside.all_inner_texts()]
+    assert HOSTILE in shown, shown
+    picture("8-hostile")
 
 
 def _import(page: Page, picture: Picture, archive: bytes) -> None:
@@ -158,3 +169,11 @@ def _classify(page: Page, picture: Picture, drawn: Path) -> None:
         assert len(shares) == 4
         assert sum(shares) == pytest.approx(1.0, abs=1e-4)
     assert rows[2]["remark"]
+
+
+def _elsewhere(page: Page, picture: Picture) -> None:
+    """All images that there are taught it, so nothing is left to judge it on, and that is said."""
+    page.get_by_role("tab", name="Judge on another data set").click()
+    _button(page, "Judge$").click()
+    expect(page.get_by_text("nothing is left", exact=False)).to_be_visible(timeout=LONG)
+    picture("9-judged")
