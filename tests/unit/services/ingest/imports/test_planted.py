@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from aimic.domain.units import units
+from aimic.imaging.near import clusters
 from services.ingest.datasets import versions
 from services.ingest.datasets.reading import load_version
 
@@ -74,7 +75,6 @@ def test_a_person_is_told_when_not_every_pair_was_compared(lab: Any, monkeypatch
     files = {f"{'ab'[n % 2]}/{n}.png": _file(_cell(n)) for n in range(6)}
     lab.import_(files, "compared")
     assert "copies_not_all_compared" not in lab.findings(dataset="compared")
-    real = versions.clusters
-    monkeypatch.setattr(versions, "clusters", lambda pictures: replace(real(pictures), complete=False))
+    monkeypatch.setattr(versions, "clusters", lambda pictures: replace(clusters(pictures), complete=False))
     lab.import_(files, "given-up")
     assert "not every pair was compared" in lab.findings(dataset="given-up")["copies_not_all_compared"]
