@@ -136,10 +136,14 @@ class TaskRun:
             return
         self._told_at = time.monotonic()
         try:
-            self._task.progress(self._events)
-            self._events = []
+            self._tell_all()
         except UnavailableError as error:
             logger.warning("progress waits", extra={"reason": error.message, "waiting": len(self._events)})
+
+    def _tell_all(self) -> None:
+        if self._events:
+            self._task.progress(self._events)
+            self._events = []
 
     def _keep_lease(self) -> bool:
         """Renew when a third of the lease is over; True when the person cancelled."""
@@ -163,9 +167,10 @@ class TaskRun:
         while self._uploads.busy():
             self._wait(0.05)
         while True:
-            done = self._uploads.result(last, lambda keys: self._task.finish(last.data, keys))
             try:
-                self._wait_for(done)
+                # Afterwards nobody may tell anything of this task.
+                self._tell_all()
+                self._wait_for(self._uploads.result(last, lambda keys: self._task.finish(last.data, keys)))
                 return Ending.DONE
             except UnavailableError as error:
                 logger.warning("the result waits", extra={"reason": error.message})
