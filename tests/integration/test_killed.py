@@ -1,9 +1,13 @@
 """kill -9 at any moment: nothing acknowledged is lost, the job goes on, no fold is counted twice."""
 
+import json
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import psutil
 import pytest
@@ -16,11 +20,13 @@ from services.local.demo.cells import draw_set
 from services.local.platform import Platform
 from services.local.settings import LocalSettings
 
+pytestmark = pytest.mark.timeout(900)
+T = TypeVar("T")
 MakeSettings = Callable[..., LocalSettings]
 SETTINGS = TrainSettings(
     networks=("shufflenet_v2_x1_0",),
     split=SplitRequest(kind="kfold", k=2),
-    epochs=4,
+    epochs=16,
     batch_size=16,
     image_size=32,
     lr=5e-3,
@@ -35,15 +41,46 @@ def _start_job(client: Client, folder: Path) -> Job:
     return client.jobs.create(JobRequest(dataset="cells", settings=SETTINGS))
 
 
-def _epochs(client: Client, job: Job) -> int:
-    return sum(event.kind is ProgressKind.EPOCH for event in client.jobs.progress(job.id))
+class Kept(NamedTuple):
+    """A training whose checkpoint ingest has taken."""
+
+    task: str
+    epochs: int
+    """How many it covers."""
 
 
-def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def _kept(home: Path) -> Kept | None:
+    """The newest checkpoint of a fold that is being trained."""
+    query = "SELECT id, checkpoint FROM tasks WHERE checkpoint_step IS NOT NULL AND status = 'running'"
+    with closing(sqlite3.connect(f"file:{home / 'records.db'}?mode=ro", uri=True)) as records:
+        row = records.execute(query).fetchone()
+    if row is None:
+        return None
+    try:
+        journal = (home / "objects" / json.loads(row[1])["journal.json"]).read_text()
+    except FileNotFoundError:  # a newer one has taken its place
+        return None
+    return Kept(row[0], json.loads(journal)["epoch"])
+
+
+def _fence(home: Path, task: str) -> int:
+    """How often the task was given out."""
+    with closing(sqlite3.connect(f"file:{home / 'records.db'}?mode=ro", uri=True)) as records:
+        return int(records.execute("SELECT fence FROM tasks WHERE id = ?", (task,)).fetchone()[0])
+
+
+def _told(client: Client, job: Job, task: str) -> Counter[int]:
+    """How often each epoch of a task was told."""
+    events = client.jobs.progress(job.id)
+    return Counter(e.data["epoch"] for e in events if e.kind is ProgressKind.EPOCH and e.task_id == task)
+
+
+def _until(condition: Callable[[], T | None], seconds: float = 300) -> T:
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "not within the time allowed"
         time.sleep(0.05)
+    return found
 
 
 def _kill(platform: Platform, what: str) -> None:
@@ -76,15 +113,21 @@ def undisturbed(platform: Platform, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("what", ["services.trainer.child", "services.trainer", "services.ingest", "all"])
 def test_the_job_ends_as_if_nothing_had_happened(
-    what: str, undisturbed: dict[str, Any], local_settings: MakeSettings, tmp_path: Path
+    what: str,
+    undisturbed: dict[str, Any],
+    local_settings: MakeSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # These epochs take a tenth of a second.
+    monkeypatch.setenv("AIMIC_TRAINER_EPOCH_CHECKPOINT_S", "0.001")
     settings = local_settings(tmp_path / "home")
     platform = Platform(settings, quiet=True)
     try:
         platform.wait_until_ready()
         with Client(settings.front_url) as client:
             job = _start_job(client, tmp_path / "cells")
-            _until(lambda: _epochs(client, job) >= 2)
+            kept = _until(lambda: _kept(settings.home))
             _kill(platform, what)
         if what == "all":
             platform = Platform(settings, quiet=True)
@@ -95,7 +138,13 @@ def test_the_job_ends_as_if_nothing_had_happened(
             assert version is not None
             assert sum(version.counts) == 6 * 3 * 4
             result = _finish(client, job)
+            told = _told(client, job, kept.task)
     finally:
         platform.stop()
+    # It went on from the checkpoint: what that covers was trained once, the rest after it.
+    assert kept.epochs >= 1
+    assert set(told) == set(range(1, 17))
+    assert [told[epoch] for epoch in range(1, kept.epochs + 1)] == [1] * kept.epochs
+    assert _fence(settings.home, kept.task) == (1 if what == "services.ingest" else 2)
     assert result["metrics"]["pooled"]["n"] == undisturbed["metrics"]["pooled"]["n"]
     assert result == undisturbed

@@ -21,8 +21,8 @@ from aimic.domain.dataset import ImportStatus
 from aimic.domain.job import Job, JobRequest, ProgressKind, Status, TaskKind, TrainSettings
 from aimic.domain.split import SplitRequest
 
-END_S = 8.0
-"""Seconds in which a service ends when it is asked to."""
+END_S = 60.0
+"""Seconds in which what was told to end has ended, on however busy a machine; a quiet one needs a few."""
 
 
 def _free_port() -> int:
@@ -163,10 +163,8 @@ def test_a_trainer_that_is_asked_to_end_hands_its_task_back(site: Site, client: 
     job = _start_job(client, epochs=300)
     trainer = site.trainer()
     _until("an epoch is done", lambda: _epochs(client, job) >= 2)
-    started = time.monotonic()
     trainer.send_signal(signal.SIGTERM)
     assert trainer.wait(END_S) == 0
-    assert time.monotonic() - started < END_S
     task = client.jobs.show(job.id).tasks[0]
     assert (task.status, task.attempt) == (Status.READY, 0)
     done = _epochs(client, job)
@@ -184,7 +182,7 @@ def test_a_killed_trainer_takes_its_child_along(site: Site, client: Client, tmp_
     (child,) = _children(trainer)
     trainer.kill()
     trainer.wait()
-    child.wait(5)
+    child.wait(END_S)
     site.trainer()
     _until(
         "what was left is removed",
@@ -198,7 +196,7 @@ def test_a_cancelled_job_stops_its_child(site: Site, client: Client, tmp_path: P
     trainer = site.trainer()
     _until("an epoch is done", lambda: _epochs(client, job) >= 1)
     assert client.jobs.cancel(job.id).status is Status.CANCELLED
-    _until("the child is gone", lambda: not _children(trainer), 20)
+    _until("the child is gone", lambda: not _children(trainer), END_S)
     assert trainer.poll() is None
 
 
