@@ -166,7 +166,7 @@ def test_a_trainer_that_is_asked_to_end_hands_its_task_back(site: Site, client: 
     trainer.send_signal(signal.SIGTERM)
     assert trainer.wait(END_S) == 0
     task = client.jobs.show(job.id).tasks[0]
-    assert (task.status, task.attempt) == (Status.READY, 0)
+    assert (task.status, task.attempt) == (Status.READY, 1)  # still the first
     done = _epochs(client, job)
     site.trainer()
     _until("it goes on", lambda: _epochs(client, job) > done)
