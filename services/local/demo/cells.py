@@ -60,11 +60,11 @@ def _patient(number: int, rng: np.random.Generator) -> Patient:
 
     return Patient(
         name=f"P{number + 1:02d}",
-        background=near(232, 220, 214, 9),
-        plasma=near(205, 182, 205, 10),
-        nucleus=near(112, 72, 142, 14),
+        background=near(232, 220, 214, 6),
+        plasma=near(205, 182, 205, 7),
+        nucleus=near(112, 72, 142, 9),
         size=float(rng.normal(1.0, 0.06)),
-        blur=float(rng.uniform(0.5, 1.1)),
+        blur=float(rng.uniform(0.4, 0.8)),
     )
 
 
@@ -80,7 +80,7 @@ def draw(kind: str, patient: Patient, side: int, rng: np.random.Generator) -> Im
     _disc(pen, centre, (radius, radius * rng.uniform(0.9, 1.1)), _colour(patient.plasma))
     _nucleus(pen, kind, centre, radius, patient, rng)
     image = image.filter(ImageFilter.GaussianBlur(patient.blur * _SCALE)).resize((side, side), Image.Resampling.BOX)
-    pixels = np.asarray(image, dtype=np.float64) * rng.normal(1, 0.03) + rng.normal(0, 5, (side, side, 3))
+    pixels = np.asarray(image, dtype=np.float64) * rng.normal(1, 0.03) + rng.normal(0, 3, (side, side, 3))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -102,11 +102,11 @@ def _nucleus(
     _disc(pen, centre, (inner, inner * rng.uniform(0.8, 1.0)), dark)
     if kind == "bean":
         _disc(
-            pen, centre + aside * inner * rng.uniform(0.8, 1.05), (inner * 0.5, inner * rng.uniform(0.4, 0.55)), plasma
+            pen, centre + aside * inner * rng.uniform(0.75, 0.95), (inner * 0.56, inner * rng.uniform(0.46, 0.6)), plasma
         )
     if kind == "ring":
         _disc(
-            pen, centre + aside * inner * rng.uniform(0, 0.25), (inner * 0.36, inner * rng.uniform(0.25, 0.4)), plasma
+            pen, centre + aside * inner * rng.uniform(0, 0.25), (inner * 0.42, inner * rng.uniform(0.32, 0.46)), plasma
         )
 
 

@@ -24,9 +24,9 @@ DATASET = "drawn-cells"
 SETTINGS = TrainSettings(
     networks=("shufflenet_v2_x1_0",),
     split=SplitRequest(kind="kfold", k=3),
-    epochs=24,
-    lr=5e-3,
-    batch_size=32,
+    epochs=20,
+    lr=1e-2,
+    batch_size=16,
     image_size=64,
     # Such small steps gain little from a second thread, and waiting for it hurts on a busy machine.
     threads=1,
