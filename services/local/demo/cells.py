@@ -80,7 +80,7 @@ def draw(kind: str, patient: Patient, side: int, rng: np.random.Generator) -> Im
     _disc(pen, centre, (radius, radius * rng.uniform(0.9, 1.1)), _colour(patient.plasma))
     _nucleus(pen, kind, centre, radius, patient, rng)
     image = image.filter(ImageFilter.GaussianBlur(patient.blur * _SCALE)).resize((side, side), Image.Resampling.BOX)
-    pixels = np.asarray(image, dtype=np.float64) * rng.normal(1, 0.03) + rng.normal(0, 3, (side, side, 3))
+    pixels = np.asarray(image, dtype=np.float64) * rng.normal(1, 0.03) + rng.normal(0, 5, (side, side, 3))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -95,19 +95,17 @@ def _nucleus(
         lobes = int(rng.integers(2, 4))
         for lobe in range(lobes):
             angle = turn + 2 * np.pi * lobe / lobes + rng.normal(0, 0.25)
-            place = centre + inner * rng.uniform(0.45, 0.65) * np.array([np.cos(angle), np.sin(angle)])
+            place = centre + inner * rng.uniform(0.55, 0.75) * np.array([np.cos(angle), np.sin(angle)])
             _disc(pen, place, (inner * 0.52, inner * rng.uniform(0.42, 0.58)), dark)
         _disc(pen, centre, (inner * 0.3, inner * 0.3), dark)
         return
     _disc(pen, centre, (inner, inner * rng.uniform(0.8, 1.0)), dark)
     if kind == "bean":
-        _disc(
-            pen, centre + aside * inner * rng.uniform(0.75, 0.95), (inner * 0.56, inner * rng.uniform(0.46, 0.6)), plasma
-        )
+        notch = centre + aside * inner * rng.uniform(0.75, 0.95)
+        _disc(pen, notch, (inner * 0.56, inner * rng.uniform(0.46, 0.6)), plasma)
     if kind == "ring":
-        _disc(
-            pen, centre + aside * inner * rng.uniform(0, 0.25), (inner * 0.42, inner * rng.uniform(0.32, 0.46)), plasma
-        )
+        hole = centre + aside * inner * rng.uniform(0, 0.25)
+        _disc(pen, hole, (inner * 0.42, inner * rng.uniform(0.32, 0.46)), plasma)
 
 
 def _red_cell(pen: ImageDraw.ImageDraw, big: int, patient: Patient, rng: np.random.Generator) -> None:
