@@ -24,7 +24,7 @@ DATASET = "drawn-cells"
 SETTINGS = TrainSettings(
     networks=("shufflenet_v2_x1_0",),
     split=SplitRequest(kind="kfold", k=3),
-    epochs=20,
+    epochs=18,
     lr=1e-2,
     batch_size=16,
     image_size=64,
