@@ -27,7 +27,7 @@ def still_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
             super().close()
 
     def connect(path: Path, **options: Any) -> sqlite3.Connection:
-        made = real(path, **(options | {"timeout": 0.01, "factory": Counted}))
+        made: sqlite3.Connection = real(path, **(options | {"timeout": 0.01, "factory": Counted}))
         found.add(id(made))
         return made
 
