@@ -18,9 +18,16 @@ test: ## Install everything that is needed and pass every check and test
 	$(TIMED) installs $(MAKE) --no-print-directory install-dev
 	$(TIMED) spine $(MAKE) --no-print-directory check-spine
 
-.PHONY: check-spine
-check-spine: lint types protos-check openapi-check
-	$(BIN)/pytest -p no:cacheprovider
+.PHONY: check-spine check-code check-whole
+# Two lanes for two cores: what needs no server beside what starts real processes.
+check-spine:
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-whole
+
+check-code: lint types protos-check openapi-check
+	$(BIN)/pytest -p no:cacheprovider --durations=10 tests/unit tests/contract
+
+check-whole:
+	$(BIN)/pytest -p no:cacheprovider --durations=10 tests/integration tests/e2e
 
 up: install ## Start the platform on this machine; Ctrl-C stops it
 	$(BIN)/aimic up

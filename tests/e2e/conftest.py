@@ -24,9 +24,13 @@ QUIET = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, as Debian packages it, without its own talk to the outside."""
+    """Chromium, as Debian packages it, without its own talk to the outside.
+
+    Not for the whole session: playwright keeps an event loop running in this thread while it is open, and no other
+    test could start one.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield browser

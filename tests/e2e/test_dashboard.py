@@ -5,13 +5,15 @@ import io
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from services.local.demo.cells import draw_set
+from services.local.platform import Platform
+from services.local.settings import LocalSettings
 
 LONG = 420_000
 """Milliseconds for a tiny training on a machine that does other things too."""
@@ -19,6 +21,15 @@ LONG = 420_000
 HOSTILE = "*a* $x$ [b](c) :red[d] :smile: _e_"
 
 Picture = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def platform(
+    local_settings: Callable[..., LocalSettings], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Platform]:
+    """A platform that nobody has used yet, as a person meets it in the first hour."""
+    with Platform(local_settings(tmp_path_factory.mktemp("home")), quiet=True) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
