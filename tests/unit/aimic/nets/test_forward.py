@@ -12,6 +12,12 @@ from aimic.nets.net import Net
 from aimic.nets.package import check_inputs
 
 
+@pytest.fixture(autouse=True)
+def evaluating(small_net: Net) -> None:
+    """The shared network, as these functions ask for it: in training mode it would learn from what it sees."""
+    small_net.train(False)
+
+
 def test_features_give_the_logits(small_net: Net) -> None:
     pixels = check_inputs(32)
     features = forward.features_of(small_net, pixels)
@@ -47,12 +53,12 @@ def test_a_gpu_rounds_no_convolution_meanwhile(monkeypatch: pytest.MonkeyPatch) 
     assert torch.backends.cudnn.allow_tf32
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_features_on_a_gpu_are_those_of_the_processor(small_net: Net) -> None:
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_features_are_the_same_on_every_device_there_is(small_net: Net, device: str) -> None:
     here = forward.features_of(small_net, check_inputs(32))
-    small_net.module.to("cuda")
+    small_net.module.to(device)
     try:
-        there = forward.features_of(small_net, check_inputs(32), "cuda")
+        there = forward.features_of(small_net, check_inputs(32), device)
     finally:
         small_net.module.to("cpu")
     np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-4)
