@@ -32,9 +32,16 @@ class Child:
         self._command = [sys.executable, "-m", "aimic.imaging.sandbox_child", *map(str, sizes)]
         self._process: subprocess.Popen[bytes] | None = None
         self._done = 0
+        # Held while an answer is read: whoever stops us from another thread kills first and closes the pipes only
+        # when nobody reads from them any more, since a closed file's number may by then be another file's.
+        self._reading = threading.RLock()
 
     def ask(self, data: bytes, seconds: float) -> bytes:
         """Send one file and wait for the answer's frame. DiedError or TooSlowError when it ended without one."""
+        with self._reading:
+            return self._ask(data, seconds)
+
+    def _ask(self, data: bytes, seconds: float) -> bytes:
         if self._done >= _IMAGES_PER_CHILD:
             # What a codec leaks must not add up until good images are refused.
             self.stop()
@@ -79,10 +86,11 @@ class Child:
             return
         process.kill()
         process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        with self._reading:
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
 
 def _environment() -> dict[str, str]:
