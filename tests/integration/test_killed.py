@@ -83,13 +83,21 @@ def _until(condition: Callable[[], T | None], seconds: float = 300) -> T:
     return found
 
 
+def _command(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that has just ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 def _kill(platform: Platform, what: str) -> None:
     """kill -9 of everything, or of the processes whose command line names a module."""
     if what == "all":
         platform.kill()
         return
     for process in psutil.Process(platform.process.pid).children(recursive=True):
-        if what in process.cmdline():
+        if what in _command(process):
             process.kill()
             return
     raise AssertionError(f"{what} is not running")

@@ -128,11 +128,19 @@ def _start_job(client: Client, **more: Any) -> Job:
     return client.jobs.create(request)
 
 
+def _command(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that has just ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 def _children(trainer: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(trainer.pid).children(recursive=True)
-        if "services.trainer.child" in child.cmdline()
+        if "services.trainer.child" in _command(child)
     ]
 
 

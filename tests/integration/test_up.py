@@ -22,9 +22,17 @@ def _descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
+def _command(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that has just ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 def _part(platform: Platform, module: str) -> psutil.Process:
     for process in _descendants(platform.process.pid):
-        if module in process.cmdline() and process.parent().pid == platform.process.pid:  # type: ignore[union-attr]
+        if module in _command(process) and process.parent().pid == platform.process.pid:  # type: ignore[union-attr]
             return process
     raise AssertionError(f"no part {module}")
 
