@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,26 @@ class Settings(BaseSettings):
     predictor_url: str = "local://"
     ingest_url: str = "http://127.0.0.1:8000"
     inference_url: str = "http://127.0.0.1:8001"
+    s3_access_key: SecretStr | None = None
+    s3_access_key_file: Path | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_secret_key_file: Path | None = None
+    """Credentials of an `s3+http(s)://host[:port]/bucket[?region=…]` in AIMIC_BLOBS_URL; never part of the address."""
+    s3_ca_file: Path | None = None
+    """Certificates that an s3+https store is checked against; the machine's own when not set."""
+    s3_worker_url: str = ""
+    """`http(s)://host[:port]` under which trainers reach the store, when that isn't how ingest does."""
+    kafka_username: str = ""
+    kafka_password: SecretStr | None = None
+    kafka_password_file: Path | None = None
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How the broker of `kafka://host:port[,host:port]` (`kafka+tls://…` for TLS) checks the user, if one is set."""
+    kafka_ca_file: Path | None = None
+    kafka_cert_file: Path | None = None
+    kafka_key_file: Path | None = None
+    """Certificates for kafka+tls: the authority's, and our own where the broker asks for one."""
+    kafka_replication: int = Field(-1, ge=-1)
+    """Copies of each topic that we make; -1: as the broker is set."""
     weights_dir: Path | None = None
     """Directory of pretrained weights that is asked before torchvision's download."""
     host: str = "127.0.0.1"
@@ -46,14 +67,20 @@ class Settings(BaseSettings):
         return values
 
     def key(self) -> str | None:
-        """The API key, from the variable or the file; None when neither is set.
+        """The API key, from the variable or the file; None when neither is set."""
+        return self.secret("api_key")
+
+    def secret(self, name: str) -> str | None:
+        """The secret of this name, from its variable or from the file named beside it; None when neither is set.
 
         SystemExit when one is set and empty or unreadable: a typing slip must not open the installation.
         """
-        if self.api_key is not None:
-            return _not_empty(self.api_key.get_secret_value(), "AIMIC_API_KEY")
-        if self.api_key_file is not None:
-            return _not_empty(_read_secret(self.api_key_file), f"the key file {self.api_key_file}")
+        value: SecretStr | None = getattr(self, name)
+        path: Path | None = getattr(self, f"{name}_file")
+        if value is not None:
+            return _not_empty(value.get_secret_value(), f"AIMIC_{name.upper()}")
+        if path is not None:
+            return _not_empty(_read_secret(path), f"the file {path} of AIMIC_{name.upper()}_FILE")
         return None
 
 
@@ -61,13 +88,13 @@ def _read_secret(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError as error:
-        raise SystemExit(f"The key file {path} can't be read ({error.strerror}). Nothing was started.") from None
+        raise SystemExit(f"The secret's file {path} can't be read ({error.strerror}). Nothing was started.") from None
 
 
-def _not_empty(key: str, place: str) -> str:
-    if not key.strip():
-        raise SystemExit(f"{place} is empty. Put a long random key in it, or leave it unset. Nothing was started.")
-    return key
+def _not_empty(secret: str, place: str) -> str:
+    if not secret.strip():
+        raise SystemExit(f"{place} is empty. Put the secret in it, or leave it unset. Nothing was started.")
+    return secret
 
 
 def is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from aimic.ports.blobs import Blobs
 from aimic.ports.events import Events
 from aimic.ports.predictor import Predictor
+from aimic.settings import Settings
 
 
 def file_path(url: str) -> Path:
@@ -13,22 +14,36 @@ def file_path(url: str) -> Path:
     return Path(urlsplit(url).path)
 
 
-def blobs(url: str) -> Blobs:
-    """`file:///directory`."""
+def blobs(settings: Settings) -> Blobs:
+    """`file:///directory` or `s3+http(s)://host[:port]/bucket`."""
+    url = settings.blobs_url
     if url.startswith("file://"):
         from aimic.adapters.local_blobs import LocalBlobs
 
         return LocalBlobs(file_path(url))
-    raise SystemExit(f"AIMIC_BLOBS_URL: no adapter for {urlsplit(url).scheme!r}; use file:///directory")
+    if url.startswith(("s3+http://", "s3+https://")):
+        from aimic.adapters.s3_blobs import S3Blobs
+
+        return S3Blobs.of(settings)
+    raise SystemExit(
+        f"AIMIC_BLOBS_URL: no adapter for {urlsplit(url).scheme!r}; use file:///directory or s3+https://host/bucket"
+    )
 
 
-def events(url: str) -> Events:
-    """`sqlite:///file`."""
+def events(settings: Settings) -> Events:
+    """`sqlite:///file`, `kafka://host:port[,host:port]` or `kafka+tls://…`."""
+    url = settings.events_url
     if url.startswith("sqlite:///"):
         from aimic.adapters.sqlite_events import SqliteEvents
 
         return SqliteEvents(file_path(url))
-    raise SystemExit(f"AIMIC_EVENTS_URL: no adapter for {urlsplit(url).scheme!r}; use sqlite:///file")
+    if url.startswith(("kafka://", "kafka+tls://")):
+        from aimic.adapters.kafka_events import KafkaEvents
+
+        return KafkaEvents.of(settings)
+    raise SystemExit(
+        f"AIMIC_EVENTS_URL: no adapter for {urlsplit(url).scheme!r}; use sqlite:///file or kafka://host:port"
+    )
 
 
 def predictor(url: str) -> Predictor:

@@ -59,8 +59,8 @@ def compose(settings: Settings) -> Ingest:
     return Ingest(
         settings=settings,
         database=Database(settings.records_url, notify=notify),
-        blobs=wiring.blobs(settings.blobs_url),
-        events=wiring.events(settings.events_url),
+        blobs=wiring.blobs(settings),
+        events=wiring.events(settings),
         authenticator=Authenticator(settings),
         signals=signals,
         workers=workers,

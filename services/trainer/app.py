@@ -25,7 +25,7 @@ def compose(settings: Settings, events: Events | None = None) -> Trainer:
     """Everything the process is made of; nothing runs yet."""
     refuse_open_bind(settings)
     ingest = Ingest(settings.ingest_url, settings.key())
-    log = events or wiring.events(settings.events_url)
+    log = events or wiring.events(settings)
     worker = Worker(settings, ingest, log)
     operations = OperationsServer(settings.ops_host, settings.trainer_ops_port, worker.not_ready)
 

@@ -17,6 +17,7 @@ from aimic.adapters import local_blobs
 from aimic.adapters.local_blobs import LocalBlobs
 from aimic.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from aimic.ports.blobs import Blobs
+from aimic.settings import Settings
 
 Reopen = Callable[[], Blobs]
 
@@ -25,7 +26,8 @@ Reopen = Callable[[], Blobs]
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
     """A way to open the same store, as another process or a restart would."""
     urls = {"local": f"file://{tmp_path}/objects"}
-    return lambda: wiring.blobs(urls[request.param])
+    settings = Settings(home=tmp_path, blobs_url=urls[request.param])
+    return lambda: wiring.blobs(settings)
 
 
 @pytest.fixture

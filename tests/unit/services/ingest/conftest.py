@@ -80,7 +80,7 @@ def make_parts(tmp_path: Path) -> Iterator[MakeParts]:
         signals, workers = Signals(), Workers()
         database = Database(chosen.records_url, notify=signals.notify)
         Base.metadata.create_all(database.engine)
-        blobs = wiring.blobs(chosen.blobs_url)
+        blobs = wiring.blobs(chosen)
         assert isinstance(blobs, LocalBlobs)
         made.append(
             Ingest(
