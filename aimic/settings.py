@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]", "::1")
     """Host names under which we answer without a key (against DNS rebinding)."""
     log_level: str = "INFO"
+    faults_dir: Path | None = None
+    """Of tests only: where aimic/faults.py looks for what should happen at a named step."""
+    lease_s: float = Field(30.0, ge=1)
+    """Seconds a worker holds a task without a sign of life; it renews every third of them."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from aimic import faults
 from aimic.auth import refuse_open_bind
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
@@ -93,6 +94,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     settings = Settings()
     setup_logging("inference", settings.log_level)
+    faults.arm(settings)
     refuse_open_bind(settings)
     refuse_open_bind(settings, settings.grpc_host)
     asyncio.run(serve(settings))

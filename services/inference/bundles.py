@@ -5,6 +5,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from aimic import faults
 from aimic.domain.model import ServingEntry
 from aimic.nets import bundle
 from services.inference.registry import Registry
@@ -40,6 +41,7 @@ class BundleStore:
         work.mkdir()
         try:
             await self._registry.download(entry, work / "file")
+            faults.point("inference.downloaded")
             await asyncio.to_thread(bundle.unpack, work / "file", work / "bundle", entry.bundle_hash)
             if not target.is_dir():
                 (work / "bundle").rename(target)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aimic import faults
 from aimic.domain.prediction import Answer, ImageError, ImageResult, PredictResponse
 from aimic.domain.site import Principal
 from aimic.errors import AimicError, InvalidInputError, NotFoundError, TooLargeError, UnreadableImageError
@@ -86,6 +87,7 @@ class DataPlane:
             if error.code != "overloaded":  # counted where it is decided
                 metrics.REJECTED.labels(error.code).inc()
             raise
+        faults.point("inference.answering")
         entry = served.entry
         metrics.TOTAL_SECONDS.labels(entry.name, str(entry.version)).observe(time.monotonic() - started)
         return PredictResponse(model=entry.name, version=entry.version, request_id=request_id, results=results)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from aimic import faults
 from aimic.domain.model import ServingEntry
 from aimic.errors import AimicError, CorruptError, InvalidInputError, NotFoundError, TooLargeError, UnavailableError
 from services.inference.bundles import BundleStore
@@ -81,6 +82,7 @@ class Loader:
             logger.exception("bundle not loaded", extra={"bundle": bundle_hash})
             self._failed(bundle_hash, "It could not be loaded; this service's log says why.")
         else:
+            faults.point("inference.loaded")
             self._took(bundle_hash, model)
             seconds = round(time.monotonic() - started, 3)
             logger.info("model ready", extra={"bundle": bundle_hash, "seconds": seconds})
@@ -88,6 +90,7 @@ class Loader:
     async def _open(self, entry: ServingEntry) -> Model:
         cached = self._store.has(entry.bundle_hash)
         directory = await self._store.fetch(entry)
+        faults.point("inference.loading")
         try:
             return await self._memory.open(entry.bundle_hash, directory)
         except (CorruptError, InvalidInputError, NotFoundError):

@@ -7,6 +7,7 @@ from types import FrameType
 import uvicorn
 from prometheus_client import REGISTRY
 
+from aimic import faults
 from aimic.auth import refuse_open_bind
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
@@ -48,6 +49,7 @@ def main() -> None:
         signal.signal(number, _end)
     settings = Settings()
     setup_logging("ingest", settings.log_level)
+    faults.arm(settings)
     refuse_open_bind(settings)
     parts = compose(settings)
     migrate(parts.database)

@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from aimic import faults
 from aimic.domain.job import Status
 from aimic.events import MESSAGES, JobProgressed, Message, ModelsChanged, TaskReady
 from services.ingest.database import seconds
@@ -53,6 +54,7 @@ class Relay:
             self._parts.events.publish(MESSAGES[row.topic].model_validate(row.body))
         for message in progressed:
             self._parts.events.publish(message)
+        faults.point("ingest.relay.published")
         self._published(rows, progressed)
         return len(rows) == _AT_ONCE
 

@@ -4,6 +4,7 @@ import signal
 import sys
 from types import FrameType
 
+from aimic import faults
 from aimic.telemetry import setup_logging
 from services.trainer.app import compose
 from services.trainer.scratch import clear_left
@@ -14,6 +15,7 @@ def main() -> int:
     """Work until SIGTERM or SIGINT; then hand back and end within 8 seconds."""
     settings = Settings()
     setup_logging("trainer", settings.log_level)
+    faults.arm(settings)
     clear_left(settings.home / "work")
     trainer = compose(settings)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from aimic import faults
 from aimic.domain.base import Value
 from aimic.domain.job import EpochLog
 from aimic.errors import CorruptError
@@ -88,10 +89,12 @@ def write(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_tensors(partial / MODEL, model)
+    faults.point("child.checkpoint.writing")
     save_tensors(partial / OPTIMIZER, optimizer)
     if best is not None:
         save_tensors(partial / BEST, best)
     (partial / JOURNAL).write_text(journal.model_dump_json())
     shutil.rmtree(whole, ignore_errors=True)
     os.rename(partial, whole)  # noqa: PTH104 - the name of the system call that makes it atomic
+    faults.point("child.checkpoint.written")
     return {path.name: path for path in sorted(whole.iterdir())}

@@ -15,6 +15,8 @@ import threading
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from aimic import faults
+from aimic.settings import Settings
 from aimic.telemetry import setup_logging
 from services.trainer.context import Context, StoppedError
 from services.trainer.reports import Reporter
@@ -56,6 +58,7 @@ def main() -> NoReturn:
     # Ctrl-C at a terminal reaches us too, but it is the worker's to say what becomes of the task.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     setup_logging("trainer-child")
+    faults.arm(Settings())
     report = Reporter(_own_stdout())
     orders = Orders()
     while True:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aimic import faults
 from aimic.domain.job import EpochLog
 from aimic.domain.metrics import Scores, scores
 from aimic.nets.net import Net
@@ -137,6 +138,7 @@ class Fit:
             }
         )
         self._context.report.epoch(log, network=self.net.network, fold=self._context.claim.task.fold)
+        faults.point("child.epoch.done")
         pause = max(self._context.spec.epoch_checkpoint_s, CHECKPOINT_SHARE * self._save_took)
         if self._context.stop.is_set() or time.monotonic() - self._saved_at >= pause:
             self._save()

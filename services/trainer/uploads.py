@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from aimic import faults
 from aimic.errors import AimicError
 from services.trainer import transfer
 from services.trainer.api import ClaimedTask
@@ -65,7 +66,11 @@ class Uploads:
         """Upload a result's files, after which `done` tells ingest their keys."""
 
         def work() -> None:
-            done(upload(self._task, RESULT_STEP, report.files))
+            faults.point("trainer.result.uploading")
+            keys = upload(self._task, RESULT_STEP, report.files)
+            faults.point("trainer.result.uploaded")
+            done(keys)
+            faults.point("trainer.result.told")
 
         return self._pool.submit(work)
 
@@ -75,8 +80,11 @@ class Uploads:
 
     def _store(self, report: Report) -> None:
         try:
+            faults.point("trainer.checkpoint.uploading")
             objects = upload(self._task, report.step, report.files)
+            faults.point("trainer.checkpoint.uploaded")
             self._task.checkpoint(report.step, objects)
+            faults.point("trainer.checkpoint.told")
             logger.info("checkpoint stored", extra={"step": report.step})
         finally:
             _remove(report)

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from aimic import faults
 from aimic.domain.job import TaskKind
 from aimic.errors import AimicError
 from aimic.events import TaskReady
@@ -79,6 +80,7 @@ class Worker:
         token = request_id.set(new_request_id())
         facts = {"task": claim.task.id, "key": claim.task.key, "job": claim.job_id, "site": claim.site}
         logger.info("task claimed", extra={**facts, "fence": claim.fence})
+        faults.point("trainer.claimed")
         started = time.monotonic()
         try:
             ending = TaskRun(self._settings, self._children, self._ingest.task(claim), claim).run(self._stopping)

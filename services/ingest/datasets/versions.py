@@ -6,6 +6,7 @@ from dataclasses import replace
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from aimic import faults
 from aimic.domain.base import canonical_json
 from aimic.domain.dataset import Finding
 from aimic.errors import ConflictError, InvalidInputError
@@ -46,9 +47,11 @@ def make_version(parts: Ingest, site: str, dataset_id: str, principal: str, chec
             row = _row(parts, session, dataset_id, contents, principal)
             row.analysis_key, row.findings = key, [finding.model_dump(mode="json") for finding in findings]
             session.add(row)
-            return row.version
+            faults.point("ingest.version.before")
     except IntegrityError as error:
         raise ConflictError("Another import made a version at the same moment; this one is made again.") from error
+    faults.point("ingest.version.committed")
+    return row.version
 
 
 def _copies(parts: Ingest, site: str, contents: Contents) -> Clusters:

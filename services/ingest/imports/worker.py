@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import uuid4
 
+from aimic import faults
 from aimic.domain.dataset import LabelRule
 from aimic.domain.job import Status
 from aimic.domain.work import MAX_ATTEMPTS
@@ -240,6 +241,8 @@ class Batches:
             commit_batch(session, row, self._batch, self._key)
             row.phase, row.error, row.eta_s = "importing", None, self._eta(row)
             announce(session, topic(row.id))
+            faults.point("ingest.import.batch.before")
+        faults.point("ingest.import.batch.committed")
         self._done += len(self._batch)
         for candidate in self._batch:
             self._candidates.forget(candidate)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
+from aimic import faults
 from aimic.domain.job import Job, JobRequest, Progress
 from aimic.domain.split import Split
 from services.ingest.dependencies import JobsReader, JobsWriter, Parts
@@ -33,7 +34,9 @@ def start(request: JobRequest, principal: JobsWriter, parts: Parts, service: Ser
     if (earlier := once.answered(principal, request)) is not None:
         return earlier
     plan = planning.prepare(parts, principal, request)
-    return once.run(principal, request, lambda session: service.start(session, principal, plan))
+    answer = once.run(principal, request, lambda session: service.start(session, principal, plan))
+    faults.point("ingest.job.committed")
+    return answer
 
 
 @router.get("")

@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from aimic import faults
 from aimic.domain.job import Job, Progress, Status
 from aimic.domain.site import Principal
 from aimic.domain.split import Split
@@ -34,6 +35,7 @@ class JobService:
             if task.status == Status.READY:
                 lifecycle.wake(session, task, now)
         record(session, now, job.site, principal.name, "job.create", job.id, dataset=job.dataset, version=job.version)
+        faults.point("ingest.job.before")
         return views.shown(session, job.site, [job])[0]
 
     def show(self, principal: Principal, job_id: str) -> Job:

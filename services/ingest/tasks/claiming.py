@@ -4,6 +4,7 @@ import logging
 
 from sqlalchemy.orm import Session
 
+from aimic import faults
 from aimic.domain.job import Status
 from aimic.domain.site import Principal
 from aimic.domain.work import MAX_ATTEMPTS, Claim, ClaimRequest
@@ -31,6 +32,7 @@ def claim(parts: Ingest, principal: Principal, request: ClaimRequest) -> Claim |
     taken = _take(parts, principal, request)
     if taken is None:
         return None
+    faults.point("ingest.claim.committed")
     token, text = taken
     try:
         return claim_of(parts, token, text)
@@ -60,6 +62,7 @@ def _take(parts: Ingest, principal: Principal, request: ClaimRequest) -> tuple[T
             leases.take(task, request.worker, now)
             repository.took_turn(session, task.site, now)
             lifecycle.started(session, job, task, now)
+            faults.point("ingest.claim.before")
             return _token(session, task)
     return None
 

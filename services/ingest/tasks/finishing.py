@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aimic import faults
 from aimic.domain.job import Status, TaskKind
 from aimic.domain.work import BUNDLE_OBJECT, FinishReport
 from aimic.errors import InvalidInputError
@@ -33,6 +34,8 @@ def finish(parts: Ingest, token: TaskToken, report: FinishReport) -> None:
         _keep(held, bundle, report.result)
         lifecycle.drop_checkpoint(held.session, held.task, held.now)
         lifecycle.done(held.session, held.job, held.task, held.now)
+        faults.point(f"ingest.finish.{kind}.before")
+    faults.point(f"ingest.finish.{kind}.committed")
 
 
 def _was_taken(parts: Ingest, token: TaskToken, report: FinishReport) -> bool:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from aimic import faults
 from aimic.domain.job import ProgressKind, Status
 from aimic.domain.work import (
     LEASE_S,
@@ -95,6 +96,8 @@ def checkpoint(database: Database, token: TaskToken, report: CheckpointReport) -
         repository.let_die(held.session, task.site, old, held.now)
         task.checkpoint, task.checkpoint_step = report.objects, report.step
         task.attempt = 0
+        faults.point("ingest.checkpoint.before")
+    faults.point("ingest.checkpoint.committed")
 
 
 def fail(database: Database, token: TaskToken, report: FailReport) -> None:

@@ -4,6 +4,7 @@ import time
 
 from sqlalchemy import delete, select
 
+from aimic import faults
 from aimic.domain.work import MAX_ATTEMPTS
 from services.ingest.dependencies import Ingest
 from services.ingest.idempotency import forget_old
@@ -65,10 +66,13 @@ class Sweeper:
             due = DyingObjectRow.due_at <= database.now(session)
             rows = session.scalars(select(DyingObjectRow).where(due).limit(_AT_ONCE)).all()
             dying = [(row.site, row.key) for row in rows]
+        if dying:
+            faults.point("ingest.sweeper.removing")
         for site, key in dying:
             for name in self._unnamed(site, key) if key.endswith("/") else (key,):
                 self._parts.blobs.delete(name)
         if dying:
+            faults.point("ingest.sweeper.removed")
             with database.system() as session:
                 for site, key in dying:
                     mine = (DyingObjectRow.site == site, DyingObjectRow.key == key)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
+from aimic import faults
 from aimic.domain.dataset import Upload
 from aimic.domain.site import Principal
 from aimic.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
@@ -85,6 +86,7 @@ class UploadService:
         """Store a piece under a name of its own, so that two writers can't overwrite each other's."""
         key = f"{site}/uploads/{upload_id}/{uuid4().hex}"
         self._parts.blobs.put(key, data)
+        faults.point("ingest.upload.stored")
         return Staged(key, len(data))
 
     def record(self, site: str, upload_id: str, offset: int, staged: Sequence[Staged]) -> Live:
@@ -106,7 +108,8 @@ class UploadService:
                 row.pieces += 1
                 row.offset += piece.size
             row.expires_at = self._parts.database.now(session) + self._ttl
-            return _live(row)
+        faults.point("ingest.upload.recorded")
+        return _live(row)
 
     def discard(self, staged: Iterable[Staged]) -> None:
         """Drop pieces that were never recorded."""
