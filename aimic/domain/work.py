@@ -9,8 +9,6 @@ from aimic.domain.dataset import Refusal
 from aimic.domain.job import ProgressKind, TaskKind, TrainSettings
 from aimic.domain.split import Split
 
-LEASE_S = 30.0
-"""Seconds a lease lasts; workers renew every third of it."""
 MAX_ATTEMPTS = 3
 """Attempts without a new checkpoint before a task has failed."""
 MAX_OBJECTS = 100

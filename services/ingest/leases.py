@@ -10,12 +10,8 @@ from sqlalchemy import ColumnElement, String, and_, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from aimic.domain.job import Status
-from aimic.domain.work import LEASE_S
 from aimic.errors import StaleFenceError
 from services.ingest.database import seconds
-
-TERM = seconds(LEASE_S)
-"""One full term of a lease."""
 
 
 class Leased:
@@ -35,7 +31,7 @@ def claimable(row: type[Leased], now: datetime) -> ColumnElement[bool]:
     return or_(row.status == Status.READY, expired)
 
 
-def take(row: Leased, holder: str, now: datetime, lease_s: float = LEASE_S) -> int:
+def take(row: Leased, holder: str, now: datetime, lease_s: float) -> int:
     """Give the work to `holder`; the new fence."""
     row.status, row.holder = Status.RUNNING, holder
     row.attempt += 1
@@ -44,7 +40,7 @@ def take(row: Leased, holder: str, now: datetime, lease_s: float = LEASE_S) -> i
     return row.fence
 
 
-def extend(row: Leased, fence: int, now: datetime, lease_s: float = LEASE_S) -> None:
+def extend(row: Leased, fence: int, now: datetime, lease_s: float) -> None:
     """Renew a lease. One that has run out but wasn't given away may be renewed by its holder."""
     check_fence(row, fence)
     row.lease_until = now + seconds(lease_s)

@@ -12,8 +12,8 @@ from services.ingest.leases import extend
 
 logger = logging.getLogger(__name__)
 
-LEASE_S = 15.0
-"""Shorter than a trainer's: the worker sits beside the records, and a person waits who restarted the process."""
+SHARE = 0.5
+"""Of a task's lease; shorter, since the worker sits beside the records, and a person waits who restarted the process."""
 
 
 class StoppedError(Exception):
@@ -25,6 +25,7 @@ class Held:
 
     def __init__(self, parts: Ingest, site: str, import_id: str, fence: int) -> None:
         self.parts, self.site, self.id, self.fence = parts, site, import_id, fence
+        self._lease_s = SHARE * parts.settings.lease_s
         self._over = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease {import_id[:8]}", daemon=True)
@@ -47,12 +48,12 @@ class Held:
         self._thread.join()
 
     def _renew(self) -> None:
-        while not self._over.wait(LEASE_S / 3):
+        while not self._over.wait(self._lease_s / 3):
             try:
                 with self.parts.database.begin(self.site) as session:
                     row = repository.find(session, self.site, self.id, lock=True)
                     if row is not None:
-                        extend(row, self.fence, self.parts.database.now(session), LEASE_S)
+                        extend(row, self.fence, self.parts.database.now(session), self._lease_s)
             except StaleFenceError:
                 self._lost.set()
                 return

@@ -22,7 +22,7 @@ from services.ingest.imports import repository
 from services.ingest.imports.batches import commit_batch
 from services.ingest.imports.candidates import Candidate, Candidates
 from services.ingest.imports.examine import Examiner
-from services.ingest.imports.lease import LEASE_S, Held, StoppedError
+from services.ingest.imports.lease import SHARE, Held, StoppedError
 from services.ingest.imports.service import WORKER, topic
 from services.ingest.imports.sources import UploadedFiles, labeller, total
 from services.ingest.imports.tables import ImportRow
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200
 """Files per unit of work; at most these are looked at again after a crash."""
-PAUSE_S = 30
-"""Seconds after which an import that waits is tried again; others have their turn meanwhile."""
 BATCH_S = 2.0
 """Seconds after which a smaller batch is written, so that progress is seen."""
 _PASSING = (UnavailableError, OverloadedError, ConflictError)
@@ -80,7 +78,7 @@ class ImportWorker:
             now = self._parts.database.now(session)
             row = repository.next_claimable(session, now)
             if row is not None:
-                take(row, self._holder, now, LEASE_S)
+                take(row, self._holder, now, SHARE * self._parts.settings.lease_s)
             return row
 
     def _run(self, held: Held, row: ImportRow) -> None:
@@ -164,14 +162,15 @@ class ImportWorker:
         if conflict and attempt >= MAX_ATTEMPTS:
             self._fail(held, f"{error.message} It was tried three times. What came in is kept, the upload too.")
             return
+        pause_s = self._parts.settings.lease_s  # others have their turn meanwhile
         with self._parts.database.begin(held.site) as session:
             row = locked(held, repository.find(session, held.site, held.id, lock=True))
             if not conflict:
                 row.attempt = attempt - 1
             row.status, row.holder, row.lease_until = Status.READY, None, None
             row.phase, row.eta_s = "waiting", None
-            row.error = f"{error.message} What came in is kept; the import tries again every {PAUSE_S} seconds."
-            row.not_before = self._parts.database.now(session) + seconds(PAUSE_S)
+            row.error = f"{error.message} What came in is kept; the import tries again every {pause_s:g} seconds."
+            row.not_before = self._parts.database.now(session) + seconds(pause_s)
             announce(session, topic(row.id))
 
     def _give_up_or_retry(self, held: Held, attempt: int) -> None:

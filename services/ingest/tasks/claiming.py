@@ -9,6 +9,7 @@ from aimic.domain.job import Status
 from aimic.domain.site import Principal
 from aimic.domain.work import MAX_ATTEMPTS, Claim, ClaimRequest
 from services.ingest import leases
+from services.ingest.database import seconds
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import lifecycle
 from services.ingest.jobs import repository as jobs
@@ -59,7 +60,7 @@ def _take(parts: Ingest, principal: Principal, request: ClaimRequest) -> tuple[T
                 lifecycle.failed(session, job, task, now, task.error or NO_WORDS)
                 session.flush()
                 continue
-            leases.take(task, request.worker, now)
+            leases.take(task, request.worker, now, parts.settings.lease_s)
             repository.took_turn(session, task.site, now)
             lifecycle.started(session, job, task, now)
             faults.point("ingest.claim.before")
@@ -74,8 +75,9 @@ def _token(session: Session, task: TaskRow) -> tuple[TaskToken, str]:
 
 def grant_full_term(parts: Ingest) -> None:
     """After ingest was away nobody could renew, so every lease gets one full term."""
+    term = seconds(parts.settings.lease_s)
     with parts.database.system() as session:
         now = parts.database.now(session)
-        for task in repository.with_lease_before(session, now + leases.TERM):
+        for task in repository.with_lease_before(session, now + term):
             assert task.status == Status.RUNNING
-            task.lease_until = now + leases.TERM
+            task.lease_until = now + term

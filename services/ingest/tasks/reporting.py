@@ -6,7 +6,6 @@ from typing import Any
 from aimic import faults
 from aimic.domain.job import ProgressKind, Status
 from aimic.domain.work import (
-    LEASE_S,
     MAX_ATTEMPTS,
     CheckpointReport,
     FailReport,
@@ -28,15 +27,15 @@ EVENT_LIMIT = 16 * 1024
 """Bytes of one progress event's data as JSON."""
 
 
-def renew(database: Database, token: TaskToken, fence: int) -> Renewal:
+def renew(database: Database, token: TaskToken, fence: int, lease_s: float) -> Renewal:
     """One more term for the holder, with a fresh token; `cancel` when the work is not wanted any more."""
     same_fence(token, fence)
     with locked(database, token) as held:
         fresh = tokens.sign(tokens.secret_of(held.session, create=True), token)
         if held.task.status == Status.CANCELLED and held.task.fence == fence:
-            return Renewal(lease_s=LEASE_S, cancel=True, token=fresh)
-        leases.extend(held.task, fence, held.now)
-    return Renewal(lease_s=LEASE_S, cancel=False, token=fresh)
+            return Renewal(lease_s=lease_s, cancel=True, token=fresh)
+        leases.extend(held.task, fence, held.now, lease_s)
+    return Renewal(lease_s=lease_s, cancel=False, token=fresh)
 
 
 def progress(database: Database, token: TaskToken, report: ProgressReport) -> None:

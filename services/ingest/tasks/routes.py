@@ -55,7 +55,7 @@ def claim(request: ClaimRequest, principal: TaskWorker, parts: Parts) -> Respons
 @router.post("/{task_id}/renew")
 def renew(request: FencedRequest, token: Token, parts: Parts) -> Renewal:
     """One more term."""
-    return reporting.renew(parts.database, token, request.fence)
+    return reporting.renew(parts.database, token, request.fence, parts.settings.lease_s)
 
 
 @router.post("/{task_id}/progress", status_code=204)

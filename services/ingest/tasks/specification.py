@@ -10,7 +10,6 @@ from aimic.domain.job import TaskKind, TrainSettings
 from aimic.domain.networks import NETWORKS
 from aimic.domain.split import LOCKED, SET_ASIDE, Split
 from aimic.domain.work import (
-    LEASE_S,
     CheckpointRef,
     Claim,
     EvaluateSpec,
@@ -71,7 +70,7 @@ def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
             job_id=job.id,
             token=text,
             fence=token.fence,
-            lease_s=LEASE_S,
+            lease_s=parts.settings.lease_s,
             settings=_settings(job, task),
             serve=job.serve,
             split=scene.split,
