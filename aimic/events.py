@@ -41,3 +41,28 @@ class ModelsChanged(Message):
 
 
 MESSAGES: dict[str, type[Message]] = {kind.topic: kind for kind in (TaskReady, JobProgressed, ModelsChanged)}
+
+
+class Topic(Value):
+    """How a topic is kept, where it has to be made. One that is there already stays as its owner made it.
+
+    None is compacted: the last message of a key never says all, it only says that the records hold something newer.
+    """
+
+    name: str
+    partitions: int
+    """As many members of one group get messages at once; a key stays in its partition."""
+    retention_h: int
+    """Hours; the records hold the truth, so what nobody heard for so long need not be heard any more."""
+
+
+DEAD = "aimic.dead"
+"""What could not be read, with the reason; nobody subscribes to it but people."""
+TOPICS = (
+    Topic(name=TaskReady.topic, partitions=12, retention_h=24),
+    Topic(name=JobProgressed.topic, partitions=12, retention_h=24),
+    Topic(name=ModelsChanged.topic, partitions=1, retention_h=24),
+    Topic(name=DEAD, partitions=1, retention_h=30 * 24),
+)
+MESSAGE_BYTES = 64 * 1024
+"""Longest message that is read: ours are a few hundred bytes."""

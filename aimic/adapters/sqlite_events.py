@@ -63,6 +63,10 @@ class SqliteEvents:
                 connection.close()
                 raise
 
+    def losses(self) -> int:
+        """None: the file stays as long as the process has it open."""
+        return 0
+
     def ping(self) -> None:
         """Raise UnavailableError when the file can't be used."""
         with self._lock, _plain_errors():

@@ -63,6 +63,10 @@ class Silence:
         """Nothing."""
         return []
 
+    def losses(self) -> int:
+        """None."""
+        return 0
+
     def ping(self) -> None:
         """Always there."""
 

@@ -1,0 +1,140 @@
+"""kafka-python's clients, made so that they end: nothing waits for minutes, and what fails at its start leaves nothing.
+
+kafka-python 3 gives each client a thread and sockets in its constructor, and lets go of neither when the
+constructor fails; so we make the network part ourselves and close it then.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
+from kafka.net.compat import KafkaNetClient
+
+from aimic.adapters.kafka_config import Cluster
+from aimic.errors import UnavailableError
+from aimic.events import Topic
+
+CONNECT_S = 3.0
+"""For a first connection to any of the servers."""
+ANSWER_S = 4.0
+"""For the answer to one request."""
+METADATA_S = 10.0
+"""Age after which a client asks again which topics there are: by then a deleted topic is noticed."""
+CLOSE_S = 1.5
+RETRY_S = 2.0
+
+
+def arguments(cluster: Cluster) -> dict[str, Any]:
+    """What all three kinds of client are told."""
+    return {
+        "bootstrap_servers": list(cluster.servers),
+        "bootstrap_timeout_ms": int(CONNECT_S * 1000),
+        "request_timeout_ms": int(ANSWER_S * 1000),
+        "metadata_max_age_ms": int(METADATA_S * 1000),
+        # The default grows to 30 s: a broker that is back should be noticed at once.
+        "reconnect_backoff_max_ms": 1000,
+        **cluster.security,
+    }
+
+
+class Network:
+    """Given to a client as the maker of its network part, which we can then reach and close."""
+
+    def __init__(self) -> None:
+        self._made: Any = None
+
+    def __call__(self, **configs: Any) -> Any:
+        """Make it; kafka-python calls this."""
+        limits = {name: int(CONNECT_S * 1000) for name in _SETUP}
+        self._made = KafkaNetClient(**configs, **limits)
+        # Not handed on by the clients. With it a broker would make missing topics with settings of its own.
+        self._metadata.config["allow_auto_create_topics"] = False
+        return self._made
+
+    def close(self) -> None:
+        """Let go of thread and sockets."""
+        if self._made is not None:
+            bounded(self._made.close)
+
+    def watch(self, topics: Sequence[Topic]) -> None:
+        """Know these topics from now on; KafkaError when the broker doesn't answer."""
+        self._metadata.set_topics([topic.name for topic in topics])
+        self.refresh()
+
+    def lacks(self, topic: str) -> bool:
+        """Whether the broker said that there is no such topic."""
+        return self._metadata.partitions_for_topic(topic) is None
+
+    def topic_id(self, topic: str) -> object:
+        """Changes when a topic is deleted and made again; None while it isn't there."""
+        return None if self.lacks(topic) else self._metadata.topic_id(topic)
+
+    def refresh(self) -> None:
+        """Ask the broker which topics there are; KafkaError when it doesn't answer."""
+        answered = threading.Event()
+        future = self._metadata.request_update()
+        future.add_both(lambda _: answered.set())
+        if not answered.wait(CONNECT_S):
+            raise KafkaTimeoutError("no answer from any of the servers")
+        # A single missing topic fails the answer, which is one nevertheless.
+        if future.failed() and not isinstance(future.exception, UnknownTopicOrPartitionError):
+            raise future.exception
+
+    @property
+    def _metadata(self) -> Any:
+        return self._made.cluster
+
+
+_SETUP = ("socket_connection_setup_timeout_ms", "socket_connection_setup_timeout_max_ms")
+
+
+@contextlib.contextmanager
+def opening() -> Iterator[Network]:
+    """The network part for a client that is constructed in this block; closed when the block fails."""
+    network = Network()
+    try:
+        yield network
+    except BaseException:
+        network.close()
+        raise
+
+
+@contextlib.contextmanager
+def administrator(cluster: Cluster) -> Iterator[Any]:
+    """An admin client for a few questions."""
+    with opening() as network:
+        client = KafkaAdminClient(kafka_client=network, **arguments(cluster))
+    try:
+        yield client
+    finally:
+        bounded(client.close)
+
+
+def bounded(close: Callable[[], object]) -> None:
+    """Run `close` for CLOSE_S at most. kafka-python joins its threads without a limit, and a broker that hangs
+    must not keep our process from ending; a thread left behind is a daemon and ends with it."""
+
+    def quietly() -> None:
+        with contextlib.suppress(KafkaError, OSError, RuntimeError):
+            close()
+
+    thread = threading.Thread(target=quietly, name="kafka closes", daemon=True)
+    thread.start()
+    thread.join(CLOSE_S)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """What kafka-python raises becomes UnavailableError. RuntimeError is what its stopped network part raises."""
+    try:
+        yield
+    except (KafkaError, OSError, RuntimeError) as error:
+        why = f"{type(error).__name__}: {error}"[:300]
+        raise UnavailableError(
+            f"The broker of the event log can't be used just now ({why}). Nothing is lost: what is to be done is in "
+            "the records, and is told when the broker is back.",
+            retry_after_s=RETRY_S,
+        ) from error
