@@ -25,9 +25,13 @@ class PartSpec(Value):
 
     name: str
     command: tuple[str, ...]
-    ops_port: int
+    ops_port: int | None = None
+    """Where it answers `/readyz`; None for a server that isn't ours."""
     environment: dict[str, str] = {}
     """Variables set over our own."""
+    directory: Path | None = None
+    """Working directory; ours when None."""
+    stop_signal: int = signal.SIGTERM
 
 
 def _die_with_parent() -> None:
@@ -53,12 +57,18 @@ class Part:
         """Process id while it runs."""
         return self._process.pid if self._process else None
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C reaches the supervisor only."""
         self._start_again_at = None
         self._started = time.monotonic()
         self._process = subprocess.Popen(
             self.spec.command,
+            cwd=self.spec.directory,
             env={**os.environ, **self.spec.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -95,10 +105,10 @@ class Part:
         )  # fmt: skip
 
     def ask_to_stop(self) -> None:
-        """SIGTERM: finish what was admitted, checkpoint, go."""
+        """The stop signal (SIGTERM): finish what was admitted, checkpoint, go."""
         self._start_again_at = None
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(self.spec.stop_signal)
 
     def stop(self, deadline: float) -> None:
         """Wait until `deadline` (monotonic seconds), then end it and every descendant by force."""

@@ -80,7 +80,7 @@ class Supervisor:
             part.stop(deadline)
 
     def _all_ready(self) -> bool:
-        return all(is_ready(part.spec.ops_port) is None for part in self._parts)
+        return all(is_ready(port) is None for part in self._parts if (port := part.spec.ops_port) is not None)
 
 
 def is_ready(ops_port: int) -> str | None:

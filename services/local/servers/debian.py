@@ -1,0 +1,55 @@
+"""Debian packages, installed when missing. Standard library only."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from aimic.errors import UnavailableError
+from services.local.servers.settings import apt_environment
+
+# scripts/apt.sh takes the same lock: apt's own lock on its lists does not wait.
+_LOCK = Path("/var/cache/apt/aimic.lock")
+_CREATE_CLUSTER = Path("/etc/postgresql-common/createcluster.conf")
+
+
+def install_packages(*packages: str) -> None:
+    """`apt-get install`; UnavailableError with the command for an administrator when it can't be done."""
+    words = " ".join(packages)
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise UnavailableError(
+            f"This machine lacks {words}, and only an administrator of a Debian machine can have it installed by us. "
+            f"Run: sudo apt-get install {words}. Then start again; what was done so far is kept."
+        )
+    print(f"Installing the Debian package {words} …", flush=True)  # noqa: T201 - progress of a script
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _apt("update", "-qq")
+        if any(package.startswith("postgresql") for package in packages):
+            _no_cluster_of_its_own()
+        _apt("install", "-y", "-qq", "--no-install-recommends", *packages)
+
+
+def _no_cluster_of_its_own() -> None:
+    # Debian's package would make and start a database server of its own, on the usual port. We need its programs only.
+    _apt("install", "-y", "-qq", "--no-install-recommends", "postgresql-common")
+    if "create_main_cluster = false" not in _CREATE_CLUSTER.read_text():
+        with _CREATE_CLUSTER.open("a") as conf:
+            conf.write("create_main_cluster = false\n")
+
+
+def _apt(*arguments: str) -> None:
+    done = subprocess.run(
+        ("apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments),
+        env=apt_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-10:])
+        raise UnavailableError(
+            f"apt-get {arguments[0]} failed. Is the network there, and are the package sources right? It said:\n{said}"
+        )
