@@ -13,11 +13,13 @@ class AimicError(Exception):
     grpc_code: ClassVar[str] = "INTERNAL"
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong on our side"
+    usual_retry_s: ClassVar[float | None] = None
+    """Seconds to wait before asking again, where whoever raises it knows no better; None: waiting won't help."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **details: Any) -> None:
         super().__init__(message)
         self.message = message
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = self.usual_retry_s if retry_after_s is None else retry_after_s
         self.details = details
 
 
@@ -78,12 +80,21 @@ class OverloadedError(AimicError):
     """Busy; the caller should come again after `retry_after_s`."""
 
     status, grpc_code, code, title = 429, "RESOURCE_EXHAUSTED", "overloaded", "Too busy right now"
+    usual_retry_s = 2.0
 
 
 class UnavailableError(AimicError):
     """A part we need is away; the caller should come again after `retry_after_s`."""
 
     status, grpc_code, code, title = 503, "UNAVAILABLE", "unavailable", "A part of the system is away"
+    usual_retry_s = 5.0
+
+
+class FullError(UnavailableError):
+    """A server has no space left. What it acknowledged is kept; work goes on by itself once there is space."""
+
+    code, title = "full", "There is no space left"
+    usual_retry_s = 30.0
 
 
 class DeadlineError(AimicError):

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import uvicorn
@@ -26,6 +27,9 @@ REQUEST_SECONDS = Histogram(
     "Time from the first byte of a request to the last of its answer",
     ["service", "method", "route", "status"],
 )
+COME_AGAIN = frozenset({429, 503, 507})
+"""Answers that always say, in Retry-After, when asking again is worth it."""
+_USUAL_RETRY_S = 5
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBLEMS = Counter("aimic_http_problems_total", "Error answers by code", ["service", "code"])
 
@@ -89,7 +93,8 @@ def problem(status: int, code: str, title: str, detail: str, **more: Any) -> JSO
         "request_id": request_id.get(),
         **more,
     }
-    return JSONResponse(body, status, media_type="application/problem+json")
+    headers = {"retry-after": str(_USUAL_RETRY_S)} if status in COME_AGAIN else None
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
 def problem_of(error: AimicError) -> JSONResponse:
@@ -98,6 +103,15 @@ def problem_of(error: AimicError) -> JSONResponse:
     if error.retry_after_s is not None:
         answer.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     return answer
+
+
+def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces, the first one fetched now.
+
+    A streamed answer has its status before its first piece: without this, a store that is away would be told by
+    breaking off a 200.
+    """
+    return chain((next(pieces, b""),), pieces)
 
 
 def unforeseen() -> JSONResponse:
@@ -139,17 +153,25 @@ def install_problem_handlers(app: Starlette, service: str) -> None:
     app.add_exception_handler(RequestValidationError, validation)
 
 
-def operations_app(ready: Callable[[], str | None]) -> Starlette:
-    """`/healthz` (the process turns), `/readyz` (`ready()` is None, else the reason), `/metrics`."""
+def _nothing_away() -> dict[str, str]:
+    return {}
+
+
+def operations_app(ready: Callable[[], str | None], away: Callable[[], dict[str, str]] = _nothing_away) -> Starlette:
+    """`/healthz` (the process turns), `/readyz` (`ready()` is None, else the reason), `/metrics`.
+
+    `/readyz` also names the servers that are `away()`, each with a sentence. None of the three may wait for one.
+    """
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     def readyz(_: Request) -> Response:
         reason = ready()
+        missing = {"away": found} if (found := away()) else {}
         if reason is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "reason": reason}, 503)
+            return JSONResponse({"status": "ready", **missing})
+        return JSONResponse({"status": "not ready", "reason": reason, **missing}, 503)
 
     def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -160,8 +182,15 @@ def operations_app(ready: Callable[[], str | None]) -> Starlette:
 class OperationsServer:
     """The operations port, on a thread of its own so that a busy service still answers its probes."""
 
-    def __init__(self, host: str, port: int, ready: Callable[[], str | None]) -> None:
-        config = uvicorn.Config(operations_app(ready), host=host, port=port, log_config=None, access_log=False)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        ready: Callable[[], str | None],
+        away: Callable[[], dict[str, str]] = _nothing_away,
+    ) -> None:
+        app = operations_app(ready, away)
+        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="operations", daemon=True)
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,14 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from aimic.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
-from aimic.ports.blobs import BlobInfo
+from aimic.errors import ConflictError, FullError, NotFoundError, UnavailableError
+from aimic.ports.blobs import PIECE, BlobInfo, check_range, key_parts
 
-PIECE = 1 << 20
 MIN_FREE = 64 << 20
 """Bytes that must be free for the store to count as usable: room for the records to say that it is full."""
-_KEY_LENGTH = 1024
-_PART = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _TMP = "~tmp"
 """No key can name it, since `~` is in no key."""
 _TMP_MAX_AGE_S = 24 * 3600
@@ -59,8 +55,7 @@ class LocalBlobs:
 
     def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Stream a range; a missing key is refused at once, not at the first piece."""
-        if offset < 0 or (length is not None and length < 0):
-            raise InvalidInputError("A range starts at 0 or later and has a length of 0 or more.")
+        check_range(offset, length)
         size = self.stat(key).size
         end = size if length is None else min(size, offset + length)
         return self._pieces(key, offset, end)
@@ -142,10 +137,7 @@ class LocalBlobs:
             raise _full()
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if len(key) > _KEY_LENGTH or any(not _PART.fullmatch(part) or part in {".", ".."} for part in parts):
-            raise InvalidInputError(f"{key[:100]!r} can't be the name of an object.")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*key_parts(key))
 
     def _tmp(self) -> Path:
         directory = self._root / _TMP
@@ -228,11 +220,10 @@ def _remove_old(path: Path, age_s: float) -> None:
         return
 
 
-def _full() -> UnavailableError:
-    return UnavailableError(
+def _full() -> FullError:
+    return FullError(
         "The disk that holds the objects is full. What was stored before is safe and nothing half-written "
-        "was kept; free some space and try again.",
-        retry_after_s=30,
+        "was kept; free some space and try again."
     )
 
 

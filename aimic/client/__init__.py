@@ -8,8 +8,8 @@ with Client() as client:
 
 from aimic.client.api import DEFAULT_SERVER, Client
 from aimic.client.datasets import ImportStep
+from aimic.client.retry import Retry, Wait
 from aimic.client.sources import BytesSource, FileSource, Source, StreamSource
-from aimic.client.transport import Retry
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -20,4 +20,5 @@ __all__ = [
     "Retry",
     "Source",
     "StreamSource",
+    "Wait",
 ]

@@ -10,7 +10,8 @@ from aimic.client.datasets import Datasets
 from aimic.client.jobs import Jobs
 from aimic.client.models import Models
 from aimic.client.predictions import Image, Predictions
-from aimic.client.transport import Retry, Transport
+from aimic.client.retry import Retry
+from aimic.client.transport import Transport
 from aimic.client.uploads import Uploads
 from aimic.client.weights import WeightsFiles
 from aimic.domain.prediction import PredictResponse

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from aimic.client.transport import Transport
-from aimic.errors import DeadlineError, UnavailableError
+from aimic.errors import AimicError, DeadlineError, OverloadedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 8
-"""Connections in a row without a single event before we give up: with back-off, about half a minute."""
+PATIENCE_S = 600.0
+"""Seconds of waiting without a single event before we give up."""
 
 
 class Event(NamedTuple):
@@ -43,26 +43,29 @@ def parse(lines: Iterable[str], last_id: str = "") -> Iterator[Event]:
 def follow(transport: Transport, path: str, over: Callable[[], bool], last_id: str = "") -> Iterator[Event]:
     """Events from `path`, reconnecting with Last-Event-ID until a stream ends with nothing new and `over()`.
 
-    UnavailableError or DeadlineError when the server stays away, other AimicErrors at once.
+    While the server is away, or turns us away for now, it waits and says so (Retry.waiting); UnavailableError or
+    DeadlineError after PATIENCE_S, other AimicErrors at once.
     """
-    failures = 0
+    failures, waited = 0, 0.0
     drained = False
+    reason: AimicError | None = None
     while True:
         headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
         silent = True
         try:
             with transport.stream(path, headers=headers) as response:
                 for event in parse(response.iter_lines(), last_id):
-                    silent, failures, last_id = False, 0, event.id
+                    silent, failures, waited, last_id = False, 0, 0.0, event.id
                     yield event
             if silent and drained:
                 return
             # Asked after the stream's end, so one more stream surely has all that there is.
             drained = over()
-        except (UnavailableError, DeadlineError) as error:
+            reason = None
+        except (UnavailableError, DeadlineError, OverloadedError) as error:
             logger.info("event stream broke", extra={"path": path, "reason": error.message})
-            failures += 1
-            if failures > PATIENCE:
+            failures, reason = failures + 1, error
+            if waited > PATIENCE_S:
                 raise
         if not drained:
-            transport.retry.wait(min(failures, 5))
+            waited += transport.retry.wait(failures, because=reason)

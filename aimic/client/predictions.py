@@ -78,6 +78,7 @@ class Predictions:
             "POST",
             f"{path}/predict",
             again=True,
+            patience_s=deadline_s,
             headers={"x-deadline-ms": str(round(deadline_s * 1000))},
             files=files,
             timeout=deadline_s + 5.0,

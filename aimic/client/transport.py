@@ -1,42 +1,27 @@
 """HTTP with manners: retries with back-off, idempotency keys, and errors in plain words."""
 
 import contextlib
+import copy
 import logging
-import random
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
 
 from aimic.client.problems import error_of, retry_after
+from aimic.client.retry import Retry, Waiting
 from aimic.errors import AimicError, DeadlineError, UnavailableError
 from aimic.settings import is_loopback
 
 logger = logging.getLogger(__name__)
 
-WORTH_ANOTHER_TRY = frozenset({429, 500, 502, 503, 504})
+WORTH_ANOTHER_TRY = frozenset({429, 500, 502, 503, 504, 507})
 _TOO_LATE = httpx.codes.GATEWAY_TIMEOUT
 SLOW_S = 600.0
 """Seconds that the answer may take where the server works on a whole data set or a large file before it answers."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """How often and how long to try again: waits double from `first_s` to `longest_s`, with jitter."""
-
-    attempts: int = 4
-    first_s: float = 0.25
-    longest_s: float = 5.0
-    sleep: Callable[[float], None] = time.sleep
-
-    def wait(self, attempt: int, at_least_s: float | None = None) -> None:
-        """Sleep before attempt number `attempt` + 1 (attempts count from 0)."""
-        seconds = min(self.longest_s, self.first_s * 2**attempt) * random.uniform(0.7, 1.0)  # noqa: S311
-        self.sleep(min(30.0, max(seconds, at_least_s or 0.0)))
 
 
 class Transport:
@@ -79,11 +64,13 @@ class Transport:
         *,
         again: bool | None = None,
         slow: bool = False,
+        patience_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> httpx.Response:
         """One request with retries; `again` says whether it may be sent twice (by default: all but POST and PATCH).
 
+        A server that asks to come again later is obeyed for `patience_s` in all (without it, Retry's).
         A `slow` one has SLOW_S for its answer and is not sent again when that was too little: the server would
         do the same work twice, side by side.
         The right AimicError for every answer of 400 and above; UnavailableError or DeadlineError without one.
@@ -91,22 +78,30 @@ class Transport:
         may_repeat = method not in {"POST", "PATCH"} if again is None else again
         if slow:
             more["timeout"] = httpx.Timeout(SLOW_S, connect=5.0)
-        attempts = self.retry.attempts if may_repeat else 1
-        for attempt in range(attempts):
-            last = attempt == attempts - 1
-            try:
-                response = self.once(method, path, headers=headers, **more)
-            except (UnavailableError, DeadlineError) as error:
-                if last or (slow and isinstance(error, DeadlineError)):
-                    raise
-                self.retry.wait(attempt)
-                continue
-            if response.status_code < 400:
-                return response
-            if last or response.status_code not in WORTH_ANOTHER_TRY or (slow and response.status_code == _TOO_LATE):
-                raise error_of(response)
-            self.retry.wait(attempt, retry_after(response))
-        raise AssertionError("a retry policy has at least one attempt")
+        patience_s = self.retry.patience_s if patience_s is None else patience_s
+        attempt, waited = 0, 0.0
+        while True:
+            answer = self._try(method, path, headers=headers, **more)
+            if isinstance(answer, httpx.Response) and answer.status_code < 400:
+                return answer
+            error, wished = _wish(answer)
+            attempt += 1
+            patient = wished is not None and waited < patience_s
+            if not (may_repeat and _worth_it(answer, slow) and (attempt < self.retry.attempts or patient)):
+                raise error
+            waited += self.retry.wait(attempt - 1, wished, error)
+
+    def telling(self, waiting: Waiting) -> Self:
+        """The same transport, which tells `waiting` before each wait."""
+        other = copy.copy(self)
+        other.retry = replace(self.retry, waiting=waiting)
+        return other
+
+    def _try(self, method: str, path: str, **more: Any) -> httpx.Response | AimicError:
+        try:
+            return self.once(method, path, **more)
+        except (UnavailableError, DeadlineError) as error:
+            return error
 
     def once(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
         """One request, one try, whatever the status of its answer."""
@@ -165,3 +160,17 @@ class Transport:
     def _origin(self) -> str:
         parts = urlsplit(self.base)
         return f"{parts.scheme}://{parts.netloc}"
+
+
+def _wish(answer: httpx.Response | AimicError) -> tuple[AimicError, float | None]:
+    """The error of a failed try, and the seconds after which the server asks us to come again."""
+    if isinstance(answer, httpx.Response):
+        return error_of(answer), retry_after(answer)
+    return answer, None
+
+
+def _worth_it(answer: httpx.Response | AimicError, slow: bool) -> bool:
+    """Whether the same request may do better later."""
+    if isinstance(answer, httpx.Response):
+        return answer.status_code in WORTH_ANOTHER_TRY and not (slow and answer.status_code == _TOO_LATE)
+    return not (slow and isinstance(answer, DeadlineError))

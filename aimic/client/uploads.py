@@ -8,16 +8,17 @@ from urllib.parse import urlsplit
 import httpx
 
 from aimic.client.problems import error_of, retry_after
+from aimic.client.retry import Waiting
 from aimic.client.sources import Sendable, Source, source_of
 from aimic.client.transport import WORTH_ANOTHER_TRY, Transport
 from aimic.domain.dataset import Upload
-from aimic.errors import DeadlineError, InvalidInputError, NotFoundError, UnavailableError
+from aimic.errors import AimicError, DeadlineError, InvalidInputError, NotFoundError, UnavailableError
 
 CHUNK_BYTES = 8 * 2**20
 """Bytes per PATCH; what the server stores as one object."""
 
-PATIENCE = 8
-"""Tries in a row that move nothing before an upload gives up; what arrived stays and is found again."""
+PATIENCE_S = 600.0
+"""Seconds of waiting in which nothing moves before an upload gives up; what arrived stays and is found again."""
 
 TUS = {"tus-resumable": "1.0.0"}
 
@@ -31,31 +32,40 @@ class Uploads:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def send(self, what: Sendable, filename: str | None = None, progress: SendProgress | None = None) -> Upload:
+    def send(
+        self,
+        what: Sendable,
+        filename: str | None = None,
+        progress: SendProgress | None = None,
+        waiting: Waiting | None = None,
+    ) -> Upload:
         """Send a folder (packed on the way), a file or bytes; go on where an earlier try of the same bytes ended.
 
-        UnavailableError when the server stays away; the next call with the same bytes goes on from there.
+        While the server, or something behind it, is away or full, it waits (`waiting` is told) and goes on by
+        itself; UnavailableError after PATIENCE_S: the next call with the same bytes goes on from there.
         """
+        if waiting is not None:
+            return Uploads(self._transport.telling(waiting)).send(what, filename, progress)
         source = source_of(what)
         name = filename or source.filename
         path, offset = self._create(source, name)
-        failures = 0
+        failures, waited = 0, 0.0
         if progress:
             progress(offset, source.size)
         while offset < source.size:
-            moved, wait_s = self._patch(path, source, offset)
-            failures = 0 if moved > offset else failures + 1
+            moved, error = self._patch(path, source, offset)
             if moved > offset:
-                offset = moved
+                offset, failures, waited = moved, 0, 0.0
                 if progress:
                     progress(offset, source.size)
                 continue
-            if failures > PATIENCE:
+            if waited > PATIENCE_S:
                 raise UnavailableError(
                     f"The upload of {name} stopped at {offset:,} of {source.size:,} bytes, because the server stays "
                     "away. What arrived is kept: do the same again later and it goes on from there."
                 )
-            self._transport.retry.wait(min(failures, 5), wait_s)
+            waited += self._wait(failures, error, offset / source.size)
+            failures += 1
             path, offset = self._where(path, source, name, offset)
         return Upload(
             id=path.rsplit("/", 1)[-1],
@@ -79,8 +89,12 @@ class Uploads:
         path = urlsplit(answer.headers["location"]).path
         return path, int(answer.headers.get("upload-offset", "0"))
 
-    def _patch(self, path: str, source: Source, offset: int) -> tuple[int, float | None]:
-        """Send one chunk; the offset afterwards (unmoved when it has to be asked again) and a wished wait."""
+    def _wait(self, failures: int, error: AimicError | None, safe: float) -> float:
+        wished = None if error is None else error.retry_after_s
+        return self._transport.retry.wait(failures, wished, error, safe)
+
+    def _patch(self, path: str, source: Source, offset: int) -> tuple[int, AimicError | None]:
+        """Send one chunk; the offset afterwards, unmoved when it has to be asked again, and why if that is known."""
         chunk = source.read(offset, CHUNK_BYTES)
         if len(chunk) != min(CHUNK_BYTES, source.size - offset):
             raise InvalidInputError(
@@ -95,13 +109,18 @@ class Uploads:
         }
         try:
             answer = self._transport.once("PATCH", path, headers=headers, content=chunk)
-        except (UnavailableError, DeadlineError):
-            return offset, None
+        except (UnavailableError, DeadlineError) as silence:
+            silence.retry_after_s = None  # nobody answered, so nobody asked for a longer wait than ours
+            return offset, silence
         if answer.status_code < 300:
             return int(answer.headers["upload-offset"]), None
-        if answer.status_code in WORTH_ANOTHER_TRY | _ASK_AGAIN:
-            return offset, retry_after(answer)
-        raise error_of(answer)
+        if answer.status_code in _ASK_AGAIN:
+            return offset, None
+        error = error_of(answer)
+        if answer.status_code not in WORTH_ANOTHER_TRY:
+            raise error
+        error.retry_after_s = retry_after(answer)
+        return offset, error
 
     def _where(self, path: str, source: Source, name: str, offset: int) -> tuple[str, int]:
         """What the server has by now; a new upload when it has forgotten this one."""

@@ -2,14 +2,16 @@
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from aimic.errors import NotFoundError, UnavailableError
+from aimic.errors import FullError, NotFoundError, UnavailableError
 from aimic.telemetry import JsonFormatter, request_id
-from aimic.web import RequestContext, install_problem_handlers, operations_app
+from aimic.web import COME_AGAIN, RequestContext, begun, install_problem_handlers, operations_app
 
 
 @pytest.fixture
@@ -22,6 +24,10 @@ def client() -> TestClient:
             raise NotFoundError("There is no item 404.", item=404)
         if number == 503:
             raise UnavailableError("The store is away.", retry_after_s=2.4)
+        if number in COME_AGAIN:
+            raise HTTPException(number, "Come again.")
+        if number == 30:
+            raise FullError("The disk is full.")
         if number == 500:
             raise RuntimeError("the secret of the house")
         return {"request_id": request_id.get()}
@@ -61,6 +67,32 @@ def test_every_other_error_is_one_too_and_tells_no_secret(client: TestClient, pa
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["request_id"]
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("status", sorted(COME_AGAIN - {503}))
+def test_whoever_should_come_again_is_told_when(client: TestClient, status: int) -> None:
+    answer = client.get(f"/items/{status}")
+    assert answer.status_code == status and int(answer.headers["retry-after"]) >= 1
+    full = client.get("/items/30")
+    assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (503, "full", "30")
+
+
+def test_a_stream_tells_its_first_error_before_it_begins() -> None:
+    def pieces(*, away: bool) -> Iterator[bytes]:
+        if away:
+            raise UnavailableError("The store is away.")
+        yield from (b"a", b"b")
+
+    with pytest.raises(UnavailableError):
+        begun(pieces(away=True))
+    assert list(begun(pieces(away=False))) == [b"a", b"b"]
+
+
+def test_readiness_names_what_is_away() -> None:
+    operations = TestClient(operations_app(lambda: None, lambda: {"objects": "The store is away."}))
+    answer = operations.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "away": {"objects": "The store is away."}}
 
 
 def test_readiness_gives_its_reason_and_liveness_does_not_ask() -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from aimic.client import Client, Retry
+from aimic.client.retry import Waiting, silently
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -40,9 +41,10 @@ class Server:
                 return handler(request)
         return problem(404, "not_found", f"nothing at {request.method} {request.url.path}")
 
-    def client(self, **more: Any) -> Client:
+    def client(self, waiting: Waiting = silently, **more: Any) -> Client:
         http = httpx.Client(transport=httpx.MockTransport(self))
-        return Client("http://aimic.test", retry=Retry(sleep=self.waits.append), http=http, **more)
+        retry = Retry(sleep=self.waits.append, waiting=waiting)
+        return Client("http://aimic.test", retry=retry, http=http, **more)
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> httpx.Response:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aimic.client import Wait
 from aimic.client.events import Event, parse
 from aimic.errors import NotFoundError, UnavailableError
 
@@ -85,9 +86,12 @@ def test_a_job_that_is_not_there_is_said_at_once(server: Any) -> None:
 
 
 def test_a_server_that_stays_away_ends_the_watching(server: Any) -> None:
-    server.faults = [("GET", httpx.ConnectError("away"))] * 50
+    server.faults = [("GET", httpx.ConnectError("away"))] * 1000
+    told: list[Wait] = []
     with pytest.raises(UnavailableError, match="isn't running"):
-        list(server.client().jobs.watch("j"))
+        list(server.client(waiting=told.append).jobs.watch("j"))
+    assert 600 < sum(server.waits) < 610
+    assert "isn't running" in told[0].words and "Trying again in" in told[0].words
 
 
 def test_progress_is_read_page_by_page(server: Any) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from aimic import errors
+from aimic.client import Wait
 from aimic.client.problems import error_of
 from aimic.domain.job import JobRequest, TrainSettings
 
@@ -121,6 +122,26 @@ def test_a_busy_server_is_given_the_time_it_asks_for(server: Any) -> None:
     server.faults = [("GET", httpx.Response(429, headers={"retry-after": "9"}))]
     assert server.client().jobs.list() == []
     assert server.waits == [9.0]
+
+
+def test_a_server_that_asks_for_patience_gets_it_within_bounds(server: Any) -> None:
+    away = httpx.Response(503, json={"code": "unavailable", "detail": "Storage is away."}, headers={"retry-after": "5"})
+    server.on("GET", "/api/v1/jobs", {"items": [], "next": None})
+    server.faults = [("GET", away)] * 8
+    told: list[Wait] = []
+    assert server.client(waiting=told.append).jobs.list() == []
+    assert [wait.words for wait in told] == ["Storage is away. Trying again in 5 s."] * 8
+    server.faults = [("GET", away)] * 50
+    with pytest.raises(errors.UnavailableError, match=r"Storage is away\."):
+        server.client().jobs.list()
+    assert len(server.faults) == 50 - 13  # a minute, and once more
+
+
+def test_what_may_not_be_done_twice_is_not_sent_again_however_patient(server: Any) -> None:
+    server.faults = [("POST", httpx.Response(503, headers={"retry-after": "1"}))] * 2
+    with pytest.raises(errors.UnavailableError):
+        server.client()._ingest.request("POST", "/api/v1/jobs")
+    assert len(server.requests) == 1 and server.waits == []
 
 
 def test_the_key_goes_along(server: Any) -> None:

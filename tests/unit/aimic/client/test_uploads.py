@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from aimic.client import BytesSource, uploads
-from aimic.errors import InvalidInputError, NotFoundError, UnavailableError
+from aimic.client import BytesSource, Wait, uploads
+from aimic.errors import FullError, InvalidInputError, NotFoundError, UnavailableError
 
 DATA = bytes(range(256)) * 10
 
@@ -109,6 +109,21 @@ def test_a_server_that_stays_away_ends_it_with_what_was_kept(server: Any, tus: A
     server.on("HEAD", ".*", gone_after_first)
     with pytest.raises(UnavailableError, match=r"stopped at 1,000 of 2,560 bytes.*kept"):
         server.client().uploads.send(DATA)
+
+
+def test_whoever_waits_is_told_why_how_long_and_what_is_safe(server: Any, tus: Any) -> None:
+    busy = httpx.Response(503, json={"code": "full", "detail": "The storage is full."}, headers={"retry-after": "5"})
+    told: list[Wait] = []
+
+    def full_at_first(request: httpx.Request) -> Any:
+        return tus.patch(request) if request.headers["upload-offset"] == "0" or len(told) == 20 else busy
+
+    server.routes = [r for r in server.routes if r[0] != "PATCH"]
+    server.on("PATCH", ".*", full_at_first)
+    upload = server.client().uploads.send(DATA, waiting=told.append)
+    assert bytes(tus.stored[upload.id]) == DATA
+    assert {wait.words for wait in told} == {"The storage is full. Trying again in 5 s; 39% is safe."}
+    assert isinstance(told[0].error, FullError)
 
 
 def test_files_have_the_name_and_a_fingerprint_that_changes_with_them(tmp_path: Path) -> None:
