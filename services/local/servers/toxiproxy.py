@@ -1,7 +1,5 @@
 """Toxiproxy: a server's address that can be cut, slowed and healed while programs use it (tests and `make faults`)."""
 
-import random
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,9 +8,9 @@ from typing import Any, Self
 
 import httpx
 
+from services.local.servers.ports import free_ports
+
 START_S = 10.0
-_BELOW_EPHEMERAL = (20_000, 32_000)
-"""A cut proxy lets go of its port for a while: no outgoing connection of this machine may take it meanwhile."""
 
 
 class Proxy:
@@ -80,9 +78,9 @@ class Toxiproxy:
 
     def start(self) -> None:
         """Start it on a free port of loopback; RuntimeError when it doesn't answer within START_S."""
-        port = free_port()
+        (port,) = free_ports(1)
         command = [str(self._binary), "-host", "127.0.0.1", "-port", str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own binary
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._api.base_url = httpx.URL(f"http://127.0.0.1:{port}")
         ends = time.monotonic() + START_S
         while not self._answers():
@@ -94,7 +92,7 @@ class Toxiproxy:
     def proxy(self, upstream: str, port: int | None = None) -> Proxy:
         """A new way to `upstream` (host:port), healthy, on `port` or a free one."""
         self._made += 1
-        name, port = f"p{self._made}", port or free_port()
+        name, port = f"p{self._made}", port or free_ports(1)[0]
         body = {"name": name, "listen": f"127.0.0.1:{port}", "upstream": upstream, "enabled": True}
         self._api.post("/proxies", json=body).raise_for_status()
         return Proxy(self._api, name, port)
@@ -121,15 +119,3 @@ class Toxiproxy:
             return self._api.get("/version").is_success
         except httpx.HTTPError:
             return False
-
-
-def free_port() -> int:
-    """A port of loopback on which nobody listens, outside the range that outgoing connections take."""
-    while True:
-        port = random.randint(*_BELOW_EPHEMERAL)  # noqa: S311 - not a secret
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -1,0 +1,136 @@
+"""So many requests at once, each begun to be answered in time: whatever hangs behind us, a caller hears of it.
+
+Work that has begun can't be stopped in its thread. It goes on to its own end, counted until then, while its caller
+is told to come again: what asks for something new does it once per Idempotency-Key, an upload goes on at its offset.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aimic.errors import AimicError, UnavailableError
+from aimic.web import PROBLEMS, problem_of
+
+STREAMS = re.compile(r"/events$")
+"""Event streams last for hours and are counted on their own (progress.py)."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds until an answer begins, and until the next bytes of a body come."""
+
+    answer_s: float = 20.0
+    slow_answer_s: float = 600.0
+    body_s: float = 60.0
+
+
+class Admission:
+    """ASGI middleware: 503 with Retry-After beyond `most` requests, and for an answer that doesn't begin in time.
+
+    `slow` matches "METHOD /path" of requests that work through a whole data set before they answer.
+    """
+
+    def __init__(
+        self, app: ASGIApp, service: str, most: int, slow: re.Pattern[str], patience: Patience | None = None
+    ) -> None:
+        self.app = app
+        self._service = service
+        self._most = most
+        self._slow = slow
+        self._patience = patience or Patience()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or STREAMS.search(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        if len(self._running) >= self._most:
+            await self._refuse(_BUSY, scope, receive, send)
+            return
+        call = _Call(receive, send, self._patience, self._answer_s(scope))
+        task = asyncio.create_task(self._answer(scope, call))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            in_time = await call.begins(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if in_time:
+            await task
+            return
+        task.add_done_callback(_looked_at)
+        await self._refuse(_STALLED if call.receiving else _LATE, scope, receive, send)
+
+    async def _answer(self, scope: Scope, call: "_Call") -> None:
+        await self.app(scope, call.receive, call.send)
+
+    def _answer_s(self, scope: Scope) -> float:
+        slow = self._slow.search(f"{scope['method']} {scope['path']}")
+        return self._patience.slow_answer_s if slow else self._patience.answer_s
+
+    async def _refuse(self, error: AimicError, scope: Scope, receive: Receive, send: Send) -> None:
+        PROBLEMS.labels(self._service, error.code).inc()
+        await problem_of(error)(scope, receive, send)
+
+
+class _Call:
+    """One request: what it has got and given so far."""
+
+    def __init__(self, receive: Receive, send: Send, patience: Patience, answer_s: float) -> None:
+        self._receive, self._send = receive, send
+        self._patience, self._answer_s = patience, answer_s
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time() + answer_s
+        self._began = asyncio.Event()
+        self._given_up = False
+        self.receiving = False
+        """Whether it is the caller whom we wait for."""
+
+    async def begins(self, task: "asyncio.Task[None]") -> bool:
+        """Wait for the first of the answer, or its end without one; False when it is late."""
+        began = asyncio.create_task(self._began.wait())
+        try:
+            while not (task.done() or self._began.is_set()):
+                left = self._due - self._loop.time()
+                if left <= 0:
+                    self._given_up = True
+                    return False
+                await asyncio.wait({task, began}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        finally:
+            began.cancel()
+
+    async def receive(self) -> Message:
+        self.receiving, self._due = True, self._loop.time() + self._patience.body_s
+        try:
+            return await self._receive()
+        finally:
+            self.receiving, self._due = False, self._loop.time() + self._answer_s
+
+    async def send(self, message: Message) -> None:
+        if self._given_up:
+            return  # its caller has an answer already
+        self._began.set()
+        await self._send(message)
+
+
+def _looked_at(task: "asyncio.Task[None]") -> None:
+    """An error of a request that was given up was logged where it arose; asyncio need not say it again."""
+    if not task.cancelled():
+        task.exception()
+
+
+_BUSY = UnavailableError(
+    "More is asked of this server at once than it can hold. Nothing of this request was done; try again shortly."
+)
+_STALLED = UnavailableError(
+    "Nothing more of what you send came for a minute. What came whole is kept; ask how far it is and send the rest."
+)
+_LATE = UnavailableError(
+    "A server that this needs (database or object store) didn't answer in time. What was acknowledged is kept; what "
+    "you asked for may still be done, once. Try again shortly."
+)
