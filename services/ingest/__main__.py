@@ -12,12 +12,13 @@ from aimic.auth import refuse_open_bind
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
 from services.ingest.app import compose, create_app
-from services.ingest.migrate import migrate
+from services.ingest.health import Health, Punctual
+from services.ingest.migrate import ready
 from services.ingest.models.bundles import clear_scratch
-from services.ingest.monitoring import RecordsCollector, not_ready
+from services.ingest.monitoring import RecordsCollector
 from services.ingest.progress import Signals
 from services.ingest.settings import Settings
-from services.ingest.tasks.claiming import grant_full_term
+from services.ingest.tasks import presence
 
 GRACE_S = 5
 """Seconds that running requests get when the process is asked to end."""
@@ -52,11 +53,13 @@ def main() -> None:
     faults.arm(settings)
     refuse_open_bind(settings)
     parts = compose(settings)
-    migrate(parts.database)
-    grant_full_term(parts)
+    ready(parts.database)
+    presence.keep(parts)
     clear_scratch(settings.home / "scratch")
-    REGISTRY.register(RecordsCollector(parts))
-    operations = OperationsServer(settings.ops_host, settings.ingest_ops_port, lambda: not_ready(parts))
+    REGISTRY.register(Punctual(RecordsCollector(parts)))
+    health = Health.of(parts)
+    health.start()
+    operations = OperationsServer(settings.ops_host, settings.ingest_ops_port, health.not_ready, health.away)
     operations.start()
     config = uvicorn.Config(
         create_app(parts),
@@ -70,6 +73,7 @@ def main() -> None:
         Server(config, parts.signals).run()
     finally:
         operations.stop()
+        health.stop()
         parts.events.close()
         parts.database.close()
         logger.info("ended")

@@ -1,4 +1,4 @@
-"""Server-sent events from the records: a stream polls, and is woken when this process wrote something."""
+"""Server-sent events from the records: a stream polls, and is woken when this or another process wrote something."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from sse_starlette.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 POLL_S = 1.0
-"""Seconds after which the records are asked anyway, since another replica may have written."""
+"""Seconds after which the records are asked anyway: a notification may be lost with its connection."""
 PING_S = 15
 
 
@@ -63,13 +63,17 @@ class Signals:
         for waiter in waiters:
             waiter.wake()
 
-    def stop(self) -> None:
-        """End every stream soon: the process is going."""
-        self.stopping.set()
+    def notify_all(self) -> None:
+        """Wake everybody: something may have been missed."""
         with self._lock:
             waiters = [waiter for group in self._waiters.values() for waiter in group]
         for waiter in waiters:
             waiter.wake()
+
+    def stop(self) -> None:
+        """End every stream soon: the process is going."""
+        self.stopping.set()
+        self.notify_all()
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,29 @@
 """What can be set about ingest."""
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import Field, SecretStr
 
 from aimic.settings import Settings as SharedSettings
 
 
 class Settings(SharedSettings):
-    """`AIMIC_INGEST_…` variables, beside the shared ones."""
+    """`AIMIC_INGEST_…` and `AIMIC_RECORDS_…` variables, beside the shared ones."""
 
+    records_password: SecretStr | None = None
+    records_password_file: Path | None = None
+    """Of the login in AIMIC_RECORDS_URL (a member of the role aimic_app); never part of the address."""
+    records_system_url: str = ""
+    """PostgreSQL only: the same database by a login of the role aimic_system (relay, sweeper, claims across sites)."""
+    records_system_password: SecretStr | None = None
+    records_system_password_file: Path | None = None
+    records_owner_url: str = ""
+    """PostgreSQL only: the same database by the tables' owner, for migrations alone. Without it ingest changes no
+    schema: run `python -m services.ingest.migrate`, which has it, before a new version starts."""
+    records_owner_password: SecretStr | None = None
+    records_owner_password_file: Path | None = None
+    records_connections: int = Field(20, ge=2)
+    """PostgreSQL only: connections that one process may open by each of its two logins; one more listens."""
     ingest_port: int = 8000
     ingest_ops_port: int = 9000
     ingest_body_limit: int = Field(16 * 2**20, gt=0)

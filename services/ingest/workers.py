@@ -75,6 +75,11 @@ class Workers:
         if runner := self._runners.get(name):
             runner.wake()
 
+    def wake_all(self) -> None:
+        """There may be something to do for any of them."""
+        for runner in self._runners.values():
+            runner.wake()
+
     def start(self) -> None:
         """Begin to work."""
         for runner in self._runners.values():

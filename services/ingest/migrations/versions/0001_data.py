@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from services.ingest.migrations.guarded import create_table, make_roles
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -15,7 +17,8 @@ JSON_TYPE = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_nul
 
 def upgrade() -> None:
     """Forward."""
-    op.create_table(
+    make_roles()
+    create_table(
         "audit",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("number", BIG_INTEGER, autoincrement=False, nullable=False),
@@ -27,15 +30,17 @@ def upgrade() -> None:
         sa.Column("before", sa.String(length=255), nullable=False),
         sa.Column("hash", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("site", "number", name="pk_audit"),
+        allowed="SELECT, INSERT",
     )
-    op.create_table(
+    create_table(
         "audit_heads",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("number", BIG_INTEGER, nullable=False),
         sa.Column("hash", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("site", name="pk_audit_heads"),
+        allowed="SELECT, INSERT, UPDATE",
     )
-    op.create_table(
+    create_table(
         "datasets",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
@@ -46,14 +51,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "id", name="pk_datasets"),
         sa.UniqueConstraint("site", "name", name="uq_datasets_site_name"),
     )
-    op.create_table(
+    create_table(
         "guarded_names",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("key", sa.String(length=255), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("site", "key", name="pk_guarded_names"),
     )
-    op.create_table(
+    create_table(
         "idempotency_keys",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("principal", sa.String(length=255), nullable=False),
@@ -65,7 +70,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "principal", "key", name="pk_idempotency_keys"),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
-    op.create_table(
+    create_table(
         "named_leases",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -73,7 +78,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("site", "name", name="pk_named_leases"),
     )
-    op.create_table(
+    create_table(
         "objects",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("sha256", sa.String(length=255), nullable=False),
@@ -83,7 +88,7 @@ def upgrade() -> None:
         sa.Column("dying_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("site", "sha256", name="pk_objects"),
     )
-    op.create_table(
+    create_table(
         "outbox",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("topic", sa.String(length=255), nullable=False),
@@ -93,14 +98,14 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("site", "topic", "aggregate", "sequence", name="pk_outbox"),
     )
-    op.create_table(
+    create_table(
         "sites",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("key", sa.LargeBinary(length=32), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("site", name="pk_sites"),
     )
-    op.create_table(
+    create_table(
         "uploads",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
@@ -117,7 +122,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_uploads_expires_at", "uploads", ["expires_at"])
     op.create_index("ix_uploads_site_fingerprint", "uploads", ["site", "fingerprint"])
-    op.create_table(
+    create_table(
         "dataset_versions",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("dataset_id", sa.String(length=255), nullable=False),
@@ -138,7 +143,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("site", "dataset_id", "version", name="pk_dataset_versions"),
     )
-    op.create_table(
+    create_table(
         "imports",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
@@ -172,7 +177,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_imports_site_dataset_id", "imports", ["site", "dataset_id"])
     op.create_index("ix_imports_status", "imports", ["status"])
-    op.create_table(
+    create_table(
         "samples",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("sha256", sa.String(length=255), nullable=False),
@@ -193,7 +198,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "sha256", name="pk_samples"),
     )
     op.create_index("ix_samples_site_pixel_sha256", "samples", ["site", "pixel_sha256"])
-    op.create_table(
+    create_table(
         "upload_pieces",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("upload_id", sa.String(length=255), nullable=False),
@@ -209,7 +214,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("site", "upload_id", "number", name="pk_upload_pieces"),
     )
-    op.create_table(
+    create_table(
         "dataset_items",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("dataset_id", sa.String(length=255), nullable=False),
@@ -229,7 +234,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_dataset_items_site_dataset_id_sha256", "dataset_items", ["site", "dataset_id", "sha256"])
     op.create_index("ix_dataset_items_site_received", "dataset_items", ["site", "received"])
-    op.create_table(
+    create_table(
         "import_refusals",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("import_id", sa.String(length=255), nullable=False),
@@ -246,7 +251,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("site", "import_id", "position", name="pk_import_refusals"),
     )
-    op.create_table(
+    create_table(
         "sample_thumbs",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("sha256", sa.String(length=255), nullable=False),

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from services.ingest.migrations.guarded import create_table
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -15,13 +17,13 @@ JSON_TYPE = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_nul
 
 def upgrade() -> None:
     """Forward."""
-    op.create_table(
+    create_table(
         "claim_turns",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("site", name="pk_claim_turns"),
     )
-    op.create_table(
+    create_table(
         "dying_objects",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
@@ -29,7 +31,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "key", name="pk_dying_objects"),
     )
     op.create_index("ix_dying_objects_due_at", "dying_objects", ["due_at"])
-    op.create_table(
+    create_table(
         "models",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -39,14 +41,14 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("site", "name", name="pk_models"),
     )
-    op.create_table(
+    create_table(
         "secrets",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("value", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("site", "name", name="pk_secrets"),
     )
-    op.create_table(
+    create_table(
         "jobs",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
@@ -76,7 +78,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_site_kind_created_at_id", "jobs", ["site", "kind", "created_at", "id"])
     op.create_index("ix_jobs_status", "jobs", ["status"])
-    op.create_table(
+    create_table(
         "job_splits",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("job_id", sa.String(length=255), nullable=False),
@@ -84,7 +86,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["site", "job_id"], ["jobs.site", "jobs.id"], name="fk_job_splits_site_job_id_jobs"),
         sa.PrimaryKeyConstraint("site", "job_id", name="pk_job_splits"),
     )
-    op.create_table(
+    create_table(
         "model_versions",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -112,7 +114,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_model_versions_site_created_at", "model_versions", ["site", "created_at"])
     op.create_index("ix_model_versions_site_job_id", "model_versions", ["site", "job_id"])
-    op.create_table(
+    create_table(
         "progress",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("job_id", sa.String(length=255), nullable=False),
@@ -126,7 +128,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "job_id", "sequence", name="pk_progress"),
     )
     op.create_index("ix_progress_site_task_id_kind", "progress", ["site", "task_id", "kind"])
-    op.create_table(
+    create_table(
         "tasks",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
@@ -156,7 +158,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("site", "job_id", "key", name="uq_tasks_site_job_id_key"),
     )
     op.create_index("ix_tasks_status", "tasks", ["status"])
-    op.create_table(
+    create_table(
         "evaluations",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("id", sa.String(length=255), nullable=False),
@@ -176,7 +178,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("site", "id", name="pk_evaluations"),
     )
-    op.create_table(
+    create_table(
         "task_edges",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("task_id", sa.String(length=255), nullable=False),
@@ -190,7 +192,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "task_id", "after_id", name="pk_task_edges"),
     )
     op.create_index("ix_task_edges_after_id", "task_edges", ["after_id"])
-    op.create_table(
+    create_table(
         "locked_openings",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("evaluation_id", sa.String(length=255), nullable=False),
@@ -209,7 +211,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "evaluation_id", "job_id", name="pk_locked_openings"),
     )
     op.create_index("ix_locked_openings_site_job_id", "locked_openings", ["site", "job_id"])
-    op.create_table(
+    create_table(
         "locked_samples",
         sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("job_id", sa.String(length=255), nullable=False),
