@@ -8,11 +8,12 @@ from email.utils import format_datetime
 from typing import Protocol
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 
 from aimic.errors import InvalidInputError
+from services.ingest.uploads.exchange import VERSION
 from services.ingest.uploads.service import Live
 
-VERSION = "1.0.0"
 EXTENSIONS = "creation,checksum,expiration,termination"
 ALGORITHMS = {"sha256": hashlib.sha256, "sha1": lambda: hashlib.sha1(usedforsecurity=False)}
 _MAX_METADATA = 4096
@@ -50,7 +51,7 @@ def number(headers: Headers, name: str) -> int:
 
 
 def metadata(headers: Headers) -> dict[str, str]:
-    """Upload-Metadata as a mapping; values are UTF-8 in base64."""
+    """Upload-Metadata as a mapping; values are UTF-8 in base64, keys come once."""
     text = headers.get("upload-metadata", "")
     if len(text) > _MAX_METADATA:
         raise InvalidInputError("The header Upload-Metadata is too long.")
@@ -63,12 +64,14 @@ def metadata(headers: Headers) -> dict[str, str]:
             raise InvalidInputError(f"Upload-Metadata {key[:50]!r} is not base64.") from error
         if len(decoded) > _MAX_TEXT:
             raise InvalidInputError(f"Upload-Metadata {key[:50]!r} is longer than {_MAX_TEXT} characters.")
+        if key in found:
+            raise InvalidInputError(f"Upload-Metadata {key[:50]!r} comes twice.")
         found[key] = decoded
     return found
 
 
 def checksum(headers: Headers) -> Checksum | None:
-    """Upload-Checksum, if there is one."""
+    """Upload-Checksum, if there is one; 400 for an algorithm that we don't know, as tus has it."""
     text = headers.get("upload-checksum")
     if text is None:
         return None
@@ -78,7 +81,7 @@ def checksum(headers: Headers) -> Checksum | None:
     except binascii.Error as error:
         raise InvalidInputError("The header Upload-Checksum is not base64.") from error
     if algorithm not in ALGORITHMS:
-        raise InvalidInputError(f"Upload-Checksum takes {' or '.join(ALGORITHMS)}, not {algorithm[:20]!r}.")
+        raise HTTPException(400, f"Upload-Checksum takes {' or '.join(ALGORITHMS)}, not {algorithm[:20]!r}.")
     return Checksum(ALGORITHMS[algorithm](), expected)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
@@ -19,11 +20,13 @@ from services.ingest.dependencies import Ingest
 from services.ingest.uploads import repository
 from services.ingest.uploads.reading import open_pieces
 from services.ingest.uploads.tables import PieceRow, UploadRow
+from services.ingest.writing import serialised
 
 PIECE = 8 << 20
 """Bytes of one stored piece, and of the memory that one PATCH takes."""
 SWEEP_EVERY_S = 60.0
 _SWEEP_BATCH = 100
+_DELETE_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Live:
 
     upload: Upload
     expires_at: datetime
+    metadata: str | None = None
+    """Upload-Metadata as it was sent at the creation."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,13 @@ class UploadService:
         self._parts = parts
         self._ttl = seconds(parts.settings.ingest_upload_ttl_s)
 
-    def create(self, principal: Principal, length: int, filename: str, fingerprint: str | None) -> tuple[Live, bool]:
-        """A new upload, or the live one with this fingerprint and length; and whether it is new."""
+    def create(
+        self, principal: Principal, length: int, filename: str, fingerprint: str | None, told: str | None = None
+    ) -> tuple[Live, bool]:
+        """A new upload, or the live one with this fingerprint and length; and whether it is new.
+
+        `told`: the client's Upload-Metadata as it came, to be said again.
+        """
         limit = self._parts.settings.ingest_upload_limit
         if length > limit:
             raise TooLargeError(
@@ -58,6 +68,8 @@ class UploadService:
                 "each part is added to the same data set."
             )
         with self._parts.database.begin(principal.site) as session:
+            if fingerprint:
+                serialised(session, "upload", principal.site, fingerprint)
             now = self._parts.database.now(session)
             if fingerprint and (same := repository.find_same(session, principal.site, fingerprint, length, now)):
                 same.expires_at = now + self._ttl
@@ -70,6 +82,7 @@ class UploadService:
                 offset=0,
                 pieces=0,
                 fingerprint=fingerprint,
+                told=told,
                 expires_at=now + self._ttl,
                 created_by=principal.name,
                 created_at=now,
@@ -127,12 +140,15 @@ class UploadService:
 
     def purge(self, site: str, upload_id: str) -> None:
         """Remove the bytes, then the record: a crash in between is made good by the sweeper."""
+        blobs = self._parts.blobs
+        with self._parts.database.read(site) as session:
+            keys = {piece.key for piece in repository.pieces_of(session, site, upload_id)}
         # Housekeeping: the listing also finds what was staged and never recorded.
-        for blob in list(self._parts.blobs.list(f"{site}/uploads/{upload_id}/")):
-            self._parts.blobs.delete(blob.key)
+        keys |= {blob.key for blob in blobs.list(f"{site}/uploads/{upload_id}/")}
+        with ThreadPoolExecutor(_DELETE_AT_ONCE, "purge") as pool:
+            # Outside of any unit of work: thousands of deletes may take seconds, in which others want to write.
+            list(pool.map(blobs.delete, keys))
         with self._parts.database.begin(site) as session:
-            for piece in repository.pieces_of(session, site, upload_id):
-                self._parts.blobs.delete(piece.key)
             repository.remove(session, site, upload_id)
 
     def sweep(self) -> int:
@@ -182,6 +198,13 @@ def finished_row(session: Session, parts: Ingest, site: str, upload_id: str) -> 
     return row
 
 
+def finished_rows(session: Session, parts: Ingest, site: str, upload_ids: Sequence[str]) -> list[UploadRow]:
+    """As `finished_row`, of several, in the order given."""
+    # Locked by id, whatever the order given, so that two imports of the same uploads never wait for each other.
+    rows = {upload_id: finished_row(session, parts, site, upload_id) for upload_id in sorted(upload_ids)}
+    return [rows[upload_id] for upload_id in upload_ids]
+
+
 def open_upload(session: Session, blobs: Blobs, site: str, upload_id: str) -> tuple[str, BinaryIO]:
     """(filename, seekable file) of an upload; the file outlives the session."""
     row = repository.find(session, site, upload_id)
@@ -201,4 +224,4 @@ def check_offset(have: int, given: int) -> None:
 
 def _live(row: UploadRow) -> Live:
     upload = Upload(id=row.id, filename=row.filename, length=row.length, offset=row.offset, fingerprint=row.fingerprint)
-    return Live(upload, row.expires_at)
+    return Live(upload, row.expires_at, row.told)

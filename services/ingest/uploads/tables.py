@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, Index
+from sqlalchemy import ForeignKeyConstraint, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.ingest.records import Base, BigInt, Recorded, SiteRow
@@ -23,6 +23,8 @@ class UploadRow(SiteRow, Recorded, Base):
     used_by: Mapped[str | None] = mapped_column(sort_order=6)
     """The import that reads it; until that is over it neither expires nor may be ended."""
     expires_at: Mapped[datetime] = mapped_column(sort_order=7)
+    told: Mapped[str | None] = mapped_column(Text, sort_order=8)
+    """Upload-Metadata as the client sent it, which tus has us say again."""
 
 
 class PieceRow(SiteRow, Base):
