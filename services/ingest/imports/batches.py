@@ -12,6 +12,7 @@ from services.ingest.imports import repository
 from services.ingest.imports.candidates import Candidate, columns_of
 from services.ingest.imports.tables import ImportRow, RefusalRow
 from services.ingest.sites.service import SiteKey
+from services.ingest.writing import insert_new
 
 
 def commit_batch(session: Session, row: ImportRow, batch: Sequence[Candidate], key: SiteKey) -> None:
@@ -19,10 +20,10 @@ def commit_batch(session: Session, row: ImportRow, batch: Sequence[Candidate], k
     site = row.site
     accepted = [one for one in batch if one.sample is not None and one.labelled is not None]
     refused = [one for one in batch if one.sample is None]
-    repository.insert_new(session, NameRow, _names(site, batch, key))
+    insert_new(session, NameRow, _names(site, batch, key))
     new = _store_samples(session, site, accepted)
     _store_items(session, row, accepted, key)
-    repository.insert_new(session, RefusalRow, [_refusal(row, one, key) for one in refused])
+    insert_new(session, RefusalRow, [_refusal(row, one, key) for one in refused])
     last = batch[-1]
     row.seen, row.ignored = last.position + 1, last.ignored
     row.stored += new
@@ -35,13 +36,15 @@ def _names(site: str, batch: Sequence[Candidate], key: SiteKey) -> list[Mapping[
     names = {key.name(one.name): one.name for one in batch}
     groups = {one.labelled.group for one in batch if one.labelled is not None and one.labelled.group}
     names |= {key.group(group): group for group in groups}
-    return [{"site": site, "key": hashed, "name": name} for hashed, name in names.items()]
+    return [{"site": site, "key": hashed, "name": name} for hashed, name in sorted(names.items())]
 
 
 def _store_samples(session: Session, site: str, accepted: Sequence[Candidate]) -> int:
     """Rows of samples that the site didn't have; how many those are."""
-    fresh = {one.sample: one.facts for one in accepted if one.sample and one.facts is not None}
-    locked = repository.lock_objects(session, site, list(fresh))
+    found = {one.sample: one.facts for one in accepted if one.sample and one.facts is not None}
+    fresh = dict(sorted(found.items()))
+    # All at once and in order: another who locks some of them waits before it holds any that we want.
+    locked = repository.lock_objects(session, site, sorted({one.sample for one in accepted if one.sample}))
     for sample, facts in fresh.items():
         _check_object(session, site, sample, facts, locked.get(sample))
     session.flush()
@@ -51,13 +54,13 @@ def _store_samples(session: Session, site: str, accepted: Sequence[Candidate]) -
         for sample, facts in fresh.items()
         if sample not in before
     ]
-    repository.insert_new(session, SampleRow, rows)
+    insert_new(session, SampleRow, rows)
     thumbs = [
         {"site": site, "sha256": sample, "pixels": facts["thumb"]}
         for sample, facts in fresh.items()
         if sample not in before
     ]
-    repository.insert_new(session, ThumbRow, thumbs)
+    insert_new(session, ThumbRow, thumbs)
     return len(rows)
 
 
@@ -79,7 +82,6 @@ def _store_items(session: Session, row: ImportRow, accepted: Sequence[Candidate]
     items = {(one.received, key.name(one.name)): _item(row, one, key) for one in accepted}
     before = repository.present_items(session, row.site, row.dataset_id, list(items))
     added = Counter(str(item["sha256"]) for item_key, item in items.items() if item_key not in before)
-    repository.lock_objects(session, row.site, list(added))
     repository.put_items(session, list(items.values()))
     repository.add_references(session, row.site, added)
 

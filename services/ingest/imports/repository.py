@@ -4,15 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from aimic.domain.job import Status
 from services.ingest.datasets.tables import ItemRow, NameRow, ObjectRow, SampleRow
 from services.ingest.imports.tables import ImportRow, RefusalRow
 from services.ingest.leases import claimable
-from services.ingest.records import Base
+from services.ingest.writing import insert, serialised, table_of
 
 _ASK = 400
 """Values in one IN list; every database takes that many."""
@@ -30,18 +29,23 @@ def any_claimable(session: Session, now: datetime) -> bool:
 
 def next_claimable(session: Session, now: datetime) -> ImportRow | None:
     """The oldest import to be worked on. One data set is imported into by one import at a time."""
-    running = (
-        select(ImportRow.dataset_id)
-        .where(ImportRow.status == Status.RUNNING, ImportRow.lease_until >= now)
-        .scalar_subquery()
-    )
-    return session.scalars(
+    row = session.scalars(
         select(ImportRow)
-        .where(_claimable(now), ImportRow.dataset_id.not_in(running))
+        .where(_claimable(now), ImportRow.dataset_id.not_in(_running(now)))
         .order_by(ImportRow.created_at, ImportRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
+    if row is None:
+        return None
+    # Another replica may have begun with the same data set in the meantime: of those who take turns the second sees it.
+    serialised(session, "import into", row.site, row.dataset_id)
+    taken = session.scalars(_running(now).where(ImportRow.dataset_id == row.dataset_id).limit(1)).first()
+    return row if taken is None else None
+
+
+def _running(now: datetime) -> Select[str]:
+    return select(ImportRow.dataset_id).where(ImportRow.status == Status.RUNNING, ImportRow.lease_until >= now)
 
 
 def _claimable(now: datetime) -> ColumnElement[bool]:
@@ -91,7 +95,10 @@ def lock_objects(session: Session, site: str, samples: Sequence[str]) -> dict[st
     found: dict[str, ObjectRow] = {}
     for part in _parts(sorted(samples)):
         rows = session.scalars(
-            select(ObjectRow).where(ObjectRow.site == site, ObjectRow.sha256.in_(part)).with_for_update()
+            select(ObjectRow)
+            .where(ObjectRow.site == site, ObjectRow.sha256.in_(part))
+            .order_by(ObjectRow.sha256)
+            .with_for_update()
         )
         found.update({row.sha256: row for row in rows})
     return found
@@ -124,17 +131,11 @@ def present_items(
     return found
 
 
-def insert_new(session: Session, row: type[Base], values: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; those whose key is there already are left as they are."""
-    if values:
-        session.execute(_insert(session, row).on_conflict_do_nothing(), values)
-
-
 def put_items(session: Session, values: Sequence[Mapping[str, Any]]) -> None:
     """Insert items; the same bytes under the same name take the newer label, group and columns."""
     if not values:
         return
-    statement = _insert(session, ItemRow)
+    statement = insert(session, ItemRow)
     newer = {name: statement.excluded[name] for name in ("sha256", "label", "group_key", "columns")}
     key = ["site", "dataset_id", "received", "name_key"]
     session.execute(statement.on_conflict_do_update(index_elements=key, set_=newer), values)
@@ -144,7 +145,7 @@ def add_references(session: Session, site: str, counts: Mapping[str, int]) -> No
     """Count new references to objects; their rows are locked."""
     if counts:
         statement = (
-            update(_table(ObjectRow))
+            update(table_of(ObjectRow))
             .where(ObjectRow.site == bindparam("b_site"), ObjectRow.sha256 == bindparam("b_sha256"))
             .values(refs=ObjectRow.refs + bindparam("b_more"))
         )
@@ -162,17 +163,6 @@ def refusals(session: Session, site: str, import_id: str, after: int, limit: int
         .limit(limit)
     )
     return [(position, name or "", code, reason) for position, name, code, reason in rows]
-
-
-def _insert(session: Session, row: type[Base]) -> Any:
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    return dialect.insert(_table(row))
-
-
-def _table(row: type[Base]) -> Table:
-    table = row.__table__
-    assert isinstance(table, Table)
-    return table
 
 
 def _parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:

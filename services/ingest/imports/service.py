@@ -19,8 +19,9 @@ from services.ingest.dependencies import Ingest
 from services.ingest.imports import repository
 from services.ingest.imports.tables import ImportRow
 from services.ingest.paging import Page, PageRequest, cut
-from services.ingest.uploads.service import finished_row
+from services.ingest.uploads.service import finished_rows
 from services.ingest.uploads.tables import UploadRow
+from services.ingest.writing import insert_new
 
 WORKER = "imports"
 MAX_UPLOADS = 10_000
@@ -42,7 +43,7 @@ class ImportService:
         when another import is reading one of the uploads.
         """
         check(request)
-        uploads = [finished_row(session, self._parts, principal.site, upload_id) for upload_id in request.uploads]
+        uploads = finished_rows(session, self._parts, principal.site, request.uploads)
         if running := self._running(session, principal.site, request, uploads):
             return view(running)
         row = self._new(session, principal, request)
@@ -83,13 +84,10 @@ class ImportService:
     def _new(self, session: Session, principal: Principal, request: ImportRequest) -> ImportRow:
         now = self._parts.database.now(session)
         made = {"site": principal.site, "created_by": principal.name, "created_at": now}
-        dataset = session.scalars(
-            select(DatasetRow).where(DatasetRow.site == principal.site, DatasetRow.name == request.dataset)
-        ).first()
-        if dataset is None:
-            dataset = DatasetRow(id=uuid4().hex, name=request.dataset, classes=[], **made)
-            session.add(dataset)
-            session.flush()
+        # Two first imports at once both say that there is a data set, and it is made once.
+        insert_new(session, DatasetRow, [{"id": uuid4().hex, "name": request.dataset, "classes": [], **made}])
+        named = select(DatasetRow).where(DatasetRow.site == principal.site, DatasetRow.name == request.dataset)
+        dataset = session.scalars(named).one()
         row = ImportRow(
             id=uuid4().hex,
             dataset_id=dataset.id,

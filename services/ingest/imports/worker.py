@@ -30,6 +30,7 @@ from services.ingest.leases import check_fence, hand_back, take
 from services.ingest.sites.service import SiteKey, site_key
 from services.ingest.uploads.repository import find as find_upload
 from services.ingest.uploads.service import UploadService
+from services.ingest.writing import serialised
 
 logger = logging.getLogger(__name__)
 
@@ -236,6 +237,8 @@ class Batches:
             return
         parts, site = self._held.parts, self._held.site
         with parts.database.begin(site) as session:
+            # Two imports that bring the same pictures into two data sets would each make the same objects.
+            serialised(session, "objects", site)
             row = locked(self._held, repository.find(session, site, self._held.id, lock=True))
             commit_batch(session, row, self._batch, self._key)
             row.phase, row.error, row.eta_s = "importing", None, self._eta(row)
