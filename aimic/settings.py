@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,6 +52,11 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     """File with the one API key of this installation; without a key only loopback is served."""
+    keys_file: Path | None = None
+    """Keys of further sites: JSON list of {"site", "principal", "sha256" of the key} (aimic/keys.py)."""
+    worker_key: SecretStr | None = None
+    worker_key_file: Path | None = None
+    """Key with which trainers that work for all sites ask for tasks; it opens nothing else."""
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]", "::1")
     """Host names under which we answer without a key (against DNS rebinding)."""
     log_level: str = "INFO"
@@ -104,6 +111,17 @@ def _not_empty(secret: str, place: str) -> str:
 def is_loopback(host: str) -> bool:
     """Whether a bind address is reachable from this machine only."""
     return host in {"127.0.0.1", "localhost", "::1", "[::1]"}
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy through which this machine's user wants `url` to be asked: HTTP(S)_PROXY, unless NO_PROXY names it.
+
+    Never one for this machine itself.
+    """
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    return getproxies_environment().get(parts.scheme)
 
 
 def available_cpus() -> int:

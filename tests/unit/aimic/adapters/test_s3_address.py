@@ -1,0 +1,58 @@
+"""Addresses of S3 stores."""
+
+import pytest
+
+from aimic.adapters.s3_address import parse
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "secure", "bucket", "region"),
+    [
+        ("s3+http://127.0.0.1:9000/aimic", "127.0.0.1:9000", False, "aimic", "us-east-1"),
+        ("s3+https://s3.hospital.example/cells.of.2026/", "s3.hospital.example", True, "cells.of.2026", "us-east-1"),
+        ("s3+https://store/aimic?region=eu-west", "store", True, "aimic", "eu-west"),
+        ("s3+http://[::1]:9000/aimic", "[::1]:9000", False, "aimic", "us-east-1"),
+        (
+            "s3+https://s3.eu-central-1.amazonaws.com/aimic",
+            "s3.eu-central-1.amazonaws.com",
+            True,
+            "aimic",
+            "eu-central-1",
+        ),
+    ],
+)
+def test_an_address_is_read(url: str, host: str, secure: bool, bucket: str, region: str) -> None:
+    found = parse(url)
+    assert found.endpoint == (host, secure)
+    assert (found.bucket, found.region) == (bucket, region)
+    assert found.worker_endpoint == found.endpoint
+
+
+def test_workers_may_know_the_store_by_another_name() -> None:
+    found = parse("s3+http://minio:9000/aimic", "https://s3.hospital.example")
+    assert found.worker_endpoint == ("s3.hospital.example", True)
+
+
+@pytest.mark.parametrize(
+    ("url", "worker", "words"),
+    [
+        ("s3+http://store", "", "bucket"),
+        ("s3+http://store/a/b", "", "bucket"),
+        ("s3+http://store/UP", "", "bucket"),
+        ("s3+http:///aimic", "", "AIMIC_BLOBS_URL"),
+        ("s3+http://store:x/aimic", "", "port"),
+        ("s3+http://store/aimic?zone=1", "", "region"),
+        ("s3+http://store/aimic?region=", "", "region"),
+        ("s3+http://store/aimic", "store:9000", "AIMIC_S3_WORKER_URL"),
+        ("s3+http://store/aimic", "http://store/path", "AIMIC_S3_WORKER_URL"),
+    ],
+)
+def test_what_is_no_address_is_said_with_its_setting(url: str, worker: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse(url, worker)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="AIMIC_S3_ACCESS_KEY") as caught:
+        parse("s3+http://me:hunter2@store/aimic")
+    assert "hunter2" not in str(caught.value)
