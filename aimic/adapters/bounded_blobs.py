@@ -18,7 +18,6 @@ class Slots:
         self._patience_s = patience_s
         self._changed = threading.Condition()
 
-    @property
     def room(self) -> int:
         """How many more may come without being sent away."""
         with self._changed:

@@ -2,14 +2,27 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from anyio import CapacityLimiter, to_thread
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
-from starlette.concurrency import run_in_threadpool
 
+from aimic.errors import UnavailableError
+
+logger = logging.getLogger(__name__)
+
+MOST_STREAMS = 256
+"""Open at once in one process; each asks the records every POLL_S."""
+POLLS_AT_ONCE = 8
+"""Threads for that, apart from those of requests: streams that wait for slow records are in nobody's way."""
+AWAY_PAUSE_S = 2.0
+AWAY_S = 60.0
+"""Seconds for which a stream is kept open while the records are away; then its reader comes again, and is told why."""
 POLL_S = 1.0
 """Seconds after which the records are asked anyway: a notification may be lost with its connection."""
 PING_S = 15
@@ -40,6 +53,7 @@ class Signals:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiters: dict[str, set[Waiter]] = {}
+        self.polls = CapacityLimiter(POLLS_AT_ONCE)
         self.stopping = threading.Event()
 
     @contextlib.contextmanager
@@ -55,6 +69,11 @@ class Signals:
                 self._waiters[key].discard(waiter)
                 if not self._waiters[key]:
                     del self._waiters[key]
+
+    def listening(self) -> int:
+        """How many wait."""
+        with self._lock:
+            return sum(map(len, self._waiters.values()))
 
     def notify(self, key: str) -> None:
         """Wake whoever waits for `key`."""
@@ -91,13 +110,27 @@ def sse(event: str, data: str, id: int | None = None) -> ServerSentEvent:
 
 
 def stream(poll: Callable[[int], Batch], after: int, signals: Signals, key: str) -> EventSourceResponse:
-    """A response that sends `poll(position)` again and again, woken by `signals.notify(key)`, until it is over."""
+    """A response that sends `poll(position)` again and again, woken by `signals.notify(key)`, until it is over.
+
+    UnavailableError when too many streams are open.
+    """
+    if signals.listening() >= MOST_STREAMS:
+        raise UnavailableError("Too many people and programs follow progress at once. Nothing is lost; try again soon.")
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        position = after
+        position, away_since = after, None
         with signals.listen(key) as waiter:
             while not signals.stopping.is_set():
-                batch = await run_in_threadpool(poll, position)
+                try:
+                    batch = await to_thread.run_sync(poll, position, limiter=signals.polls)
+                except UnavailableError as error:
+                    away_since = away_since or time.monotonic()
+                    if time.monotonic() - away_since > AWAY_S:
+                        logger.info("an event stream ends", extra={"reason": error.message})
+                        return
+                    await waiter.wait(AWAY_PAUSE_S)
+                    continue
+                away_since = None
                 for event in batch.events:
                     yield event
                 position = batch.position

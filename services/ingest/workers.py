@@ -4,12 +4,15 @@ import logging
 import threading
 from typing import Protocol
 
+from aimic.errors import UnavailableError
 from aimic.telemetry import new_request_id, request_id
 
 logger = logging.getLogger(__name__)
 
 IDLE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+LONGEST_AWAY_S = 5.0
+"""While a server is away: what waits for it goes on soon after it is back."""
 
 
 class Worker(Protocol):
@@ -50,6 +53,12 @@ class Runner:
             request_id.set(new_request_id())
             try:
                 busy, pause = self._worker.run_one(), FIRST_PAUSE_S
+            except UnavailableError as error:
+                # Foreseen, and told on `/readyz`: no trace, which would fill the log while a server is away.
+                more = {"worker": self._worker.name, "reason": error.message}
+                logger.warning("background work waits for a server", extra=more)
+                self._stopping.wait(pause)
+                busy, pause = True, min(pause * 2, LONGEST_AWAY_S)
             except Exception:
                 logger.exception("background work failed; it is tried again", extra={"worker": self._worker.name})
                 self._stopping.wait(pause)

@@ -58,7 +58,7 @@ def test_more_than_the_bound_are_sent_away_and_the_rest_are_answered(store: Hang
     for _ in threads:
         assert store.inside.acquire(timeout=5)
     third, _ = _asked(blobs, 1)
-    while slots.room:
+    while slots.room():
         time.sleep(0.005)
     started = time.monotonic()
     with pytest.raises(UnavailableError, match="too slowly") as refused:
@@ -69,7 +69,7 @@ def test_more_than_the_bound_are_sent_away_and_the_rest_are_answered(store: Hang
     for thread in threads + third:
         thread.join(5)
     assert answers == [False, False]
-    assert slots.room == 3
+    assert slots.room() == 3
     assert blobs.put(KEY, b"x").size == 1
 
 
