@@ -1,7 +1,6 @@
 """The front port before a real service: streams stay streams, websockets join, absence is a sentence."""
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,13 +20,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from services.local.front.app import create_app
+from services.local.servers.ports import free_ports
 from services.local.settings import LocalSettings
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -68,10 +62,8 @@ async def _echo_socket(websocket: WebSocket) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> LocalSettings:
-    port = _free_port()
-    return LocalSettings(
-        home=tmp_path, port=_free_port(), ingest_port=port, dashboard_port=port, inference_port=_free_port()
-    )
+    front, behind, away = free_ports(3)
+    return LocalSettings(home=tmp_path, port=front, ingest_port=behind, dashboard_port=behind, inference_port=away)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from services.local.settings import LocalSettings
 pytestmark = pytest.mark.timeout(900)
 T = TypeVar("T")
 MakeSettings = Callable[..., LocalSettings]
+CommandOf = Callable[[psutil.Process], list[str]]
 SETTINGS = TrainSettings(
     networks=("shufflenet_v2_x1_0",),
     split=SplitRequest(kind="kfold", k=2),
@@ -83,21 +84,13 @@ def _until(condition: Callable[[], T | None], seconds: float = 300) -> T:
     return found
 
 
-def _command(process: psutil.Process) -> list[str]:
-    """Its command line; nothing of one that has just ended."""
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
-
-
-def _kill(platform: Platform, what: str) -> None:
+def _kill(platform: Platform, what: str, command_of: CommandOf) -> None:
     """kill -9 of everything, or of the processes whose command line names a module."""
     if what == "all":
         platform.kill()
         return
     for process in psutil.Process(platform.process.pid).children(recursive=True):
-        if what in _command(process):
+        if what in command_of(process):
             process.kill()
             return
     raise AssertionError(f"{what} is not running")
@@ -124,6 +117,7 @@ def test_the_job_ends_as_if_nothing_had_happened(
     what: str,
     undisturbed: dict[str, Any],
     local_settings: MakeSettings,
+    command_of: CommandOf,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -136,7 +130,7 @@ def test_the_job_ends_as_if_nothing_had_happened(
         with Client(settings.front_url) as client:
             job = _start_job(client, tmp_path / "cells")
             kept = _until(lambda: _kept(settings.home))
-            _kill(platform, what)
+            _kill(platform, what, command_of)
         if what == "all":
             platform = Platform(settings, quiet=True)
             platform.wait_until_ready()

@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from services.local.servers.ports import free_ports
 
 SERVICES = {
     "services.ingest": ("AIMIC_INGEST_PORT", "AIMIC_INGEST_OPS_PORT"),
@@ -16,14 +17,6 @@ SERVICES = {
     "services.dashboard": ("AIMIC_DASHBOARD_PORT", "AIMIC_DASHBOARD_OPS_PORT"),
     "services.local.front": ("AIMIC_PORT", "AIMIC_FRONT_OPS_PORT"),
 }
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _open(host: str, port: int) -> bool:
@@ -35,7 +28,7 @@ def _open(host: str, port: int) -> bool:
 @pytest.mark.parametrize("ops_host", [None, "127.0.0.3"])
 def test_operations_are_answered_where_they_were_told_to_be(module: str, ops_host: str | None, tmp_path: Path) -> None:
     port_name, ops_name = SERVICES[module]
-    port, ops = _free_ports(2)
+    port, ops = free_ports(2)
     environment = {
         **os.environ,
         "AIMIC_HOME": str(tmp_path),

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,15 +19,12 @@ from aimic.client import Client
 from aimic.domain.dataset import ImportStatus
 from aimic.domain.job import Job, JobRequest, ProgressKind, Status, TaskKind, TrainSettings
 from aimic.domain.split import SplitRequest
+from services.local.servers.ports import free_ports
+
+CommandOf = Callable[[psutil.Process], list[str]]
 
 END_S = 60.0
 """Seconds in which what was told to end has ended, on however busy a machine; a quiet one needs a few."""
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _until(what: str, condition: Callable[[], Any], seconds: float = 90) -> Any:
@@ -44,12 +40,12 @@ class Site:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.url = f"http://127.0.0.1:{(port := _free_port())}"
+        self.url = f"http://127.0.0.1:{(port := free_ports(1)[0])}"
         self.environment = {
             **os.environ,
             "AIMIC_HOME": str(home),
             "AIMIC_INGEST_PORT": str(port),
-            "AIMIC_INGEST_OPS_PORT": str(_free_port()),
+            "AIMIC_INGEST_OPS_PORT": str(free_ports(1)[0]),
             "AIMIC_INGEST_URL": self.url,
             "AIMIC_TRAINER_POLL_S": "0.5",
         }
@@ -67,7 +63,7 @@ class Site:
 
     def trainer(self) -> subprocess.Popen[bytes]:
         """Start a trainer."""
-        return self.start("services.trainer", AIMIC_TRAINER_OPS_PORT=str(_free_port()))
+        return self.start("services.trainer", AIMIC_TRAINER_OPS_PORT=str(free_ports(1)[0]))
 
     def close(self) -> None:
         """End what is left."""
@@ -128,19 +124,11 @@ def _start_job(client: Client, **more: Any) -> Job:
     return client.jobs.create(request)
 
 
-def _command(process: psutil.Process) -> list[str]:
-    """Its command line; nothing of one that has just ended."""
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
-
-
-def _children(trainer: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def _children(trainer: subprocess.Popen[bytes], command_of: CommandOf) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(trainer.pid).children(recursive=True)
-        if "services.trainer.child" in _command(child)
+        if "services.trainer.child" in command_of(child)
     ]
 
 
@@ -182,12 +170,14 @@ def test_a_trainer_that_is_asked_to_end_hands_its_task_back(site: Site, client: 
     assert epochs == list(range(1, len(epochs) + 1))
 
 
-def test_a_killed_trainer_takes_its_child_along(site: Site, client: Client, tmp_path: Path) -> None:
+def test_a_killed_trainer_takes_its_child_along(
+    site: Site, client: Client, tmp_path: Path, command_of: CommandOf
+) -> None:
     _import_drawn(client, tmp_path / "cells")
     job = _start_job(client, epochs=300)
     trainer = site.trainer()
     _until("an epoch is done", lambda: _epochs(client, job) >= 1)
-    (child,) = _children(trainer)
+    (child,) = _children(trainer, command_of)
     trainer.kill()
     trainer.wait()
     child.wait(END_S)
@@ -198,13 +188,13 @@ def test_a_killed_trainer_takes_its_child_along(site: Site, client: Client, tmp_
     )
 
 
-def test_a_cancelled_job_stops_its_child(site: Site, client: Client, tmp_path: Path) -> None:
+def test_a_cancelled_job_stops_its_child(site: Site, client: Client, tmp_path: Path, command_of: CommandOf) -> None:
     _import_drawn(client, tmp_path / "cells")
     job = _start_job(client, epochs=2000)
     trainer = site.trainer()
     _until("an epoch is done", lambda: _epochs(client, job) >= 1)
     assert client.jobs.cancel(job.id).status is Status.CANCELLED
-    _until("the child is gone", lambda: not _children(trainer), END_S)
+    _until("the child is gone", lambda: not _children(trainer, command_of), END_S)
     assert trainer.poll() is None
 
 

@@ -16,23 +16,16 @@ from services.local.platform import Platform
 from services.local.settings import LocalSettings
 
 MakeSettings = Callable[..., LocalSettings]
+CommandOf = Callable[[psutil.Process], list[str]]
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def _command(process: psutil.Process) -> list[str]:
-    """Its command line; nothing of one that has just ended."""
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
-
-
-def _part(platform: Platform, module: str) -> psutil.Process:
+def _part(platform: Platform, module: str, command_of: CommandOf) -> psutil.Process:
     for process in _descendants(platform.process.pid):
-        if module in _command(process) and process.parent().pid == platform.process.pid:  # type: ignore[union-attr]
+        if module in command_of(process) and process.parent().pid == platform.process.pid:  # type: ignore[union-attr]
             return process
     raise AssertionError(f"no part {module}")
 
@@ -106,12 +99,12 @@ def test_a_taken_port_is_named(platform: Platform, tmp_path: Path) -> None:
         ("services.local.front", "front_ops_port"),
     ],
 )
-def test_a_part_that_is_killed_comes_back(platform: Platform, module: str, port: str) -> None:
-    part = _part(platform, module)
+def test_a_part_that_is_killed_comes_back(platform: Platform, module: str, port: str, command_of: CommandOf) -> None:
+    part = _part(platform, module, command_of)
     part.send_signal(signal.SIGKILL)
     _until(lambda: not part.is_running() or part.status() == psutil.STATUS_ZOMBIE)
     _until(lambda: _is_ready(getattr(platform.settings, port)))
-    assert _part(platform, module).pid != part.pid
+    assert _part(platform, module, command_of).pid != part.pid
 
 
 def test_health_and_metrics_are_on_operations_ports_only(platform: Platform) -> None:

@@ -21,19 +21,24 @@ from services.local.servers.together import Servers
 pytestmark = pytest.mark.servers
 
 
+def _family(server: Server) -> list[psutil.Process]:
+    return [psutil.Process(pid) for pid in server.pids()]
+
+
 @pytest.mark.parametrize("kind", [Postgres, Kafka, Minio])
 def test_a_killed_server_comes_back_on_its_port(kind: type[Server], tmp_path: Path) -> None:
     with kind(tmp_path) as server:
-        port, family = server.port, server.pids()
+        port, family = server.port, _family(server)
         server.kill()
-        assert not server.running and not [pid for pid in family if psutil.pid_exists(pid)]
+        assert not server.running
+        assert psutil.wait_procs(family, timeout=10)[1] == []
         assert server.not_ready() is not None
         server.start()
         assert server.port == port and server.not_ready() is None
         server.restart()
         assert server.not_ready() is None
-        last = server.pids()
-    assert not [pid for pid in last if psutil.pid_exists(pid)]
+        family = _family(server)
+    assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
 def test_a_paused_server_does_not_answer_until_it_goes_on(minio_server: Minio) -> None:

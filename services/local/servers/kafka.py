@@ -39,7 +39,8 @@ group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 delete.topic.enable=true
 log.segment.delete.delay.ms=1000
-controlled.shutdown.enable=false
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 """
 _LOGGING = """rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console

@@ -179,5 +179,13 @@ def _children(pid: int) -> list[int]:
 
 def _wait_until_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + STOP_S
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+    while any(map(_lives, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    """Whether it is there and not only waiting to be reaped by whoever inherited it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
