@@ -20,7 +20,6 @@ from aimic.errors import CorruptError, FullError, NotFoundError, UnavailableErro
 from aimic.settings import Settings
 
 T = TypeVar("T")
-CHUNK = 1 << 20
 READ_PATIENCE_S = 60.0
 """No download is begun again this long after it began or last went on: waiting is cheaper than a lost attempt."""
 WRITE_PATIENCE_S = 10.0
@@ -129,7 +128,8 @@ class _Download:
     def go_on(self, patience: _Patience) -> None:
         """Get what is missing, and check the whole."""
         # Without an ETag the halves of two objects could meet.
-        ask = {"range": f"bytes={self._out.tell()}-", "if-match": self._etag} if self._etag else {}
+        at = self._out.tell() if self._etag else 0
+        ask = {"range": f"bytes={at}-", "if-match": self._etag} if at else {}
         with client().stream("GET", self._url, headers=ask) as response:
             if response.status_code in {412, 416}:
                 self._begin({})
@@ -139,7 +139,7 @@ class _Download:
                 raise _refusal(response, self._what)
             if response.status_code != 206:
                 self._begin(response.headers)
-            for piece in response.iter_bytes(CHUNK):
+            for piece in response.iter_bytes():
                 self._out.write(piece)
                 self._check.update(piece)
                 patience.went_on()

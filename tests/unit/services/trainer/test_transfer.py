@@ -1,40 +1,14 @@
-"""Objects by address."""
+"""Objects by address; here, files."""
 
 import hashlib
 import os
-import time
+import shutil
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
-from aimic.errors import CorruptError, NotFoundError, UnavailableError
+from aimic.errors import CorruptError, NotFoundError
 from services.trainer import transfer
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow one another at once."""
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-
-
-def _store(monkeypatch: pytest.MonkeyPatch, answers: list[httpx.Response | Exception]) -> list[httpx.Request]:
-    """A store that answers in turn; the requests it saw."""
-    seen: list[httpx.Request] = []
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        request.read()
-        seen.append(request)
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    client = httpx.Client(transport=httpx.MockTransport(handle))
-    for name in ("get", "put", "stream"):
-        monkeypatch.setattr(httpx, name, getattr(client, name))
-    return seen
 
 
 def test_files_are_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -77,24 +51,14 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
             get((tmp_path / "none").as_uri())
 
 
-def test_a_store_that_stumbles_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_copy_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"data")
-    seen = _store(monkeypatch, [httpx.ConnectError("away"), httpx.Response(503), httpx.Response(200)])
-    transfer.send(tmp_path / "a", "http://store/key?signature=x")
-    assert [request.content for request in seen] == [b"data"] * 3
-    assert seen[-1].headers["content-length"] == "4"
-    assert "transfer-encoding" not in seen[-1].headers
 
+    def half(_: Path, target: Path) -> None:
+        target.write_bytes(b"da")
+        raise OSError("disk")
 
-def test_an_object_that_is_gone_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = _store(monkeypatch, [httpx.Response(404)])
-    with pytest.raises(NotFoundError):
-        transfer.read("http://store/key", "it")
-    assert len(seen) == 1
-
-
-def test_a_store_that_stays_away_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    answers: list[Any] = [httpx.Response(500)] * transfer.TRIES
-    _store(monkeypatch, answers)
-    with pytest.raises(UnavailableError):
-        transfer.fetch("http://store/key", tmp_path / "x", "it")
+    monkeypatch.setattr(shutil, "copyfile", half)
+    with pytest.raises(OSError, match="disk"):
+        transfer.fetch((tmp_path / "a").as_uri(), tmp_path / "x" / "copy", "it")
+    assert list((tmp_path / "x").iterdir()) == []
