@@ -57,12 +57,13 @@ class BoundedBlobs:
 
     Calls and the first piece of a stream share one bound. Later pieces have one of their own with more patience:
     a download that was begun is finished before new ones are begun. Between two pieces a stream holds nothing, so
-    that a caller who reads slowly is in nobody's way.
+    that a caller who reads slowly is in nobody's way. Some calls are made while a connection to the records is held:
+    their bound is below the number of those (`records_connections`), so that a slow store doesn't take them all.
     """
 
     def __init__(self, store: Blobs, calls: Slots | None = None, pieces: Slots | None = None) -> None:
         self._store = store
-        self._calls = calls or Slots(at_once=16, waiting=16, patience_s=2.0)
+        self._calls = calls or Slots(at_once=10, waiting=5, patience_s=3.0)
         self._pieces = pieces or Slots(at_once=8, waiting=8, patience_s=10.0)
 
     def put(self, key: str, data: bytes | BinaryIO) -> BlobInfo:

@@ -55,7 +55,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 WORKERS: tuple[Callable[[Ingest], Worker], ...] = (Presence, Relay, TaskSweeper, ImportWorker, UploadSweeper)
 """Background work of this process."""
 THREADS = 64
-"""For requests. The object store gets at most 48 of them (BoundedBlobs), event streams have their own (progress.py):
+"""For requests. The object store gets at most 31 of them (BoundedBlobs), event streams have their own (progress.py):
 however slow one server is, what doesn't need it is answered."""
 MOST_REQUESTS = 256
 SLOW = re.compile(

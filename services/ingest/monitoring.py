@@ -1,4 +1,4 @@
-"""Gauges for Prometheus, read from the records when they are asked for, and readiness."""
+"""Gauges for Prometheus, read from the records when they are asked for."""
 
 from collections.abc import Iterator
 
@@ -41,13 +41,3 @@ class RecordsCollector(Collector):
         claims.add_metric([], ready or 0)
         outbox.add_metric([], waiting or 0)
         yield from (tasks, claims, outbox)
-
-
-def not_ready(parts: Ingest) -> str | None:
-    """Why this process can't answer for now: the database or the object store; None when it can."""
-    for what, ping in (("records", parts.database.ping), ("objects", parts.blobs.ping)):
-        try:
-            ping()
-        except AimicError as error:
-            return f"{what}: {error.message}"
-    return None

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response, StreamingResponse
 
 from aimic.domain.dataset import Dataset, DatasetVersion, Refusal, SampleView
+from aimic.web import begun
 from services.ingest.datasets.export import export
 from services.ingest.datasets.service import DatasetService
 from services.ingest.datasets.thumbnails import LARGEST, SMALLEST, Thumbnails
@@ -82,12 +83,12 @@ def image(
         return Response(png, media_type="image/png", headers=_IMAGE_HEADERS)
     found = service.image(principal, name, sha256)
     headers = _IMAGE_HEADERS | {"content-length": str(found.size)}
-    return StreamingResponse(found.pieces, media_type=found.media_type, headers=headers)
+    return StreamingResponse(begun(found.pieces), media_type=found.media_type, headers=headers)
 
 
 @router.get("/datasets/{name}/versions/{version}/export")
 def export_version(name: str, version: Version, principal: DatasetsReader, parts: Parts) -> Response:
     """A version as a zip: CLASS/filename and labels.csv."""
-    pieces = export(parts, principal, name, version)
+    pieces = begun(export(parts, principal, name, version))
     headers = {"content-disposition": f'attachment; filename="{name}-{version}.zip"', "cache-control": "no-store"}
     return StreamingResponse(pieces, media_type="application/zip", headers=headers)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from aimic.domain.model import ModelVersion, ServingEntry
+from aimic.web import begun
 from services.ingest.dependencies import ModelsPromoter, ModelsReader, ModelsWriter, Parts, ServingReader
 from services.ingest.idempotency import CarriedOutOnce
 from services.ingest.models import repository, service
@@ -70,7 +71,8 @@ def bundle(name: str, version: int, principal: ModelsReader, parts: Parts) -> St
         "content-disposition": f'attachment; filename="{name}-{version}.aimic"',
         "etag": f'"{row.bundle_hash}"',
     }
-    return StreamingResponse(parts.blobs.read(row.bundle_key), media_type="application/octet-stream", headers=headers)
+    pieces = begun(parts.blobs.read(row.bundle_key))
+    return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
 
 @router.post("/models/{name}/versions/{version}/promote")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.ingest.monitoring import RecordsCollector, not_ready
+from services.ingest.monitoring import RecordsCollector
 
 
 def _values(scene: Any) -> dict[tuple[str, ...], float]:
@@ -21,10 +21,3 @@ def test_claimable_tasks_are_those_that_a_worker_would_get_now(scene: Any) -> No
     assert values["aimic_ingest_outbox_messages",] == 2
     scene.clock.ahead_s = 31
     assert _values(scene)["aimic_ingest_claimable_tasks",] == 2
-
-
-def test_readiness_names_the_part_that_is_away(scene: Any, monkeypatch: Any, tmp_path: Any) -> None:
-    assert not_ready(scene.parts) is None
-    (tmp_path / "home" / "objects").rename(tmp_path / "elsewhere")
-    (tmp_path / "home" / "objects").write_text("in the way")
-    assert (not_ready(scene.parts) or "").startswith("objects: ")
