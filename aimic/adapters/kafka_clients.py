@@ -5,6 +5,7 @@ constructor fails; so we make the network part ourselves and close it then.
 """
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import KafkaNetSocket
 
 from aimic.adapters.kafka_config import Cluster
 from aimic.errors import UnavailableError
@@ -27,6 +29,23 @@ CLOSE_S = 1.5
 RETRY_S = 2.0
 
 
+class DirectSocket(KafkaNetSocket):  # type: ignore[misc] # kafka-python has no types
+    """No proxy: kafka-python's own way to connect, but a socket whose connection failed is closed.
+
+    Else one stays open for each attempt while the broker is away. kafka-python picks the class by the proxy's scheme.
+    """
+
+    SCHEMES = ("direct",)
+
+    async def sock_connect(self, net: Any, sock: socket.socket, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        """Connect, or close the socket."""
+        try:
+            return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
+        except BaseException:
+            sock.close()
+            raise
+
+
 def arguments(cluster: Cluster) -> dict[str, Any]:
     """What all three kinds of client are told."""
     return {
@@ -36,6 +55,7 @@ def arguments(cluster: Cluster) -> dict[str, Any]:
         "metadata_max_age_ms": int(METADATA_S * 1000),
         # The default grows to 30 s: a broker that is back should be noticed at once.
         "reconnect_backoff_max_ms": 1000,
+        "proxy_url": f"{DirectSocket.SCHEMES[0]}://",
         **cluster.security,
     }
 
@@ -132,7 +152,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, RuntimeError) as error:
-        why = f"{type(error).__name__}: {error}"[:300]
+        why = (str(error) or type(error).__name__)[:300]
         raise UnavailableError(
             f"The broker of the event log can't be used just now ({why}). Nothing is lost: what is to be done is in "
             "the records, and is told when the broker is back.",

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
 from aimic.adapters.kafka_metrics import DEAD_LETTERS
 from aimic.adapters.kafka_producer import Headers
 from aimic.errors import UnavailableError
-from aimic.events import DEAD, MESSAGE_BYTES, MESSAGES, Message
+from aimic.events import DEAD, MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -22,23 +20,6 @@ _REASON_BYTES = 500
 Append = Callable[[str, bytes, bytes, Headers], None]
 Place = tuple[str, int]
 """Topic and partition."""
-
-
-class UnreadableError(Exception):
-    """Why a record is no message of ours, in words without its content."""
-
-
-def read(topic: str, value: bytes | None) -> Message:
-    """The message in a record's value; UnreadableError when there is none."""
-    if value is None:
-        raise UnreadableError("the record has no value")
-    if len(value) > MESSAGE_BYTES:
-        raise UnreadableError(f"the record has {len(value)} bytes, and no message has more than {MESSAGE_BYTES}")
-    try:
-        return MESSAGES[topic].model_validate_json(value)
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        raise UnreadableError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found)) from None
 
 
 @dataclass(frozen=True)

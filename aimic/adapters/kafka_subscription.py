@@ -27,9 +27,10 @@ from aimic.adapters.kafka_clients import (
     plain_errors,
 )
 from aimic.adapters.kafka_config import Cluster
-from aimic.adapters.kafka_dead import Append, DeadLetters, UnreadableError, read
+from aimic.adapters.kafka_dead import Append, DeadLetters
 from aimic.adapters.kafka_metrics import LAG
 from aimic.adapters.kafka_topics import make_missing, make_topics, start_at_end
+from aimic.adapters.messages import UnreadableError, read
 from aimic.errors import UnavailableError
 from aimic.ports.events import Delivery
 

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from pydantic import ValidationError
-
+from aimic.adapters.messages import UnreadableError, read
 from aimic.adapters.sqlite_events_schema import SCHEMA
 from aimic.errors import UnavailableError
-from aimic.events import MESSAGES, Message
+from aimic.events import Message
 from aimic.ports.events import Delivery
 
 logger = logging.getLogger(__name__)
@@ -192,8 +191,8 @@ class SqliteSubscription:
     def _understand(self, topic: str, position: int, body: str) -> Message | None:
         """The message; what can't be read is put aside with the reason, and blocks nothing."""
         try:
-            return MESSAGES[topic].model_validate_json(body)
-        except (ValidationError, KeyError) as error:
+            return read(topic, body.encode())
+        except UnreadableError as error:
             logger.warning("a message can't be read and is put aside", extra={"topic": topic, "position": position})
             with _writing(self._connection):
                 row = (self._group, topic, position, body, str(error))
