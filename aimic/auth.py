@@ -6,20 +6,21 @@ DNS rebinding) and, for browsers, a loopback Origin (against other sites' pages 
 
 import base64
 import binascii
-import hmac
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from aimic.domain.site import OWNER, Permission, Principal
 from aimic.errors import ForbiddenError, NotAuthenticatedError
+from aimic.keys import Keys, has_keys
 from aimic.settings import Settings, is_loopback
 
 
 class Authenticator:
-    """Knows the installation's key; turns request headers into a principal."""
+    """Knows the installation's keys; turns request headers into a principal."""
 
     def __init__(self, settings: Settings) -> None:
-        self._key = settings.key()
+        self._keys = Keys(settings)
+        self._open = not has_keys(settings)
         self._hosts = frozenset(settings.allowed_hosts)
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
@@ -27,12 +28,13 @@ class Authenticator:
 
         NotAuthenticatedError without a valid key where one is needed; ForbiddenError for a foreign page.
         """
-        if self._key is None:
-            self._check_local(headers)
-            return OWNER
         authorization = headers.get("authorization", "")
-        if hmac.compare_digest(_sent_key(authorization), self._key.encode()):
+        principal = self._keys.owner_of(_sent_key(authorization))
+        if principal is not None:
             _refuse_lent_credentials(authorization, headers)
+            return principal
+        if self._open:
+            self._check_local(headers)
             return OWNER
         raise NotAuthenticatedError("Send the API key as 'Authorization: Bearer <key>'.")
 
@@ -75,7 +77,7 @@ def require(principal: Principal, permission: Permission) -> None:
 def refuse_open_bind(settings: Settings, host: str | None = None) -> None:
     """A service bound beyond loopback (at `host`, else the settings') does not start without a key: SystemExit."""
     address = host or settings.host
-    if not is_loopback(address) and settings.key() is None:
+    if not is_loopback(address) and not has_keys(settings):
         raise SystemExit(
             f"Refusing to listen on {address} without a key, because anybody on the network could use it. "
             "Set AIMIC_API_KEY_FILE to a file with a long random key, or bind to 127.0.0.1."

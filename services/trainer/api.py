@@ -36,6 +36,8 @@ from aimic.errors import (
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 SLOW_TIMEOUT = httpx.Timeout(60.0, connect=2.0)
 """Of calls that a busy ingest may take long over: a claim that it answers when we have gone costs an attempt."""
+LAST_TIMEOUT = httpx.Timeout(4.0, connect=2.0)
+"""Of the last word of a process that was asked to end."""
 FINISH_TIMEOUT = httpx.Timeout(300.0, connect=2.0)
 """Ingest checks every byte of a bundle before it answers."""
 _BY_STATUS: dict[int, type[AimicError]] = {
@@ -108,6 +110,10 @@ class ClaimedTask:
     def _send(self, method: str, what: str, body: Command | None = None, **options: Any) -> httpx.Response:
         return self._ingest.send(method, f"{self._path}/{what}", body, headers=self._headers, **options)
 
+    def claimed(self) -> Claim:
+        """The claim once more, with fresh addresses."""
+        return Claim.model_validate_json(self._send("GET", "claim", timeout=SLOW_TIMEOUT).content)
+
     def samples(self) -> tuple[TaskSample, ...]:
         """All samples of the manifest, in its order."""
         items: list[TaskSample] = []
@@ -155,4 +161,4 @@ class ClaimedTask:
 
     def release(self) -> None:
         """Hand the task back; the attempt isn't counted."""
-        self._send("POST", "release", FencedRequest(fence=self._fence))
+        self._send("POST", "release", FencedRequest(fence=self._fence), timeout=LAST_TIMEOUT)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aimic import wiring
-from aimic.auth import refuse_open_bind
 from aimic.ports.events import Events
 from aimic.web import OperationsServer
 from services.trainer.api import Ingest
@@ -23,8 +22,7 @@ class Trainer:
 
 def compose(settings: Settings, events: Events | None = None) -> Trainer:
     """Everything the process is made of; nothing runs yet."""
-    refuse_open_bind(settings)
-    ingest = Ingest(settings.ingest_url, settings.key())
+    ingest = Ingest(settings.ingest_url, settings.claim_key)
     log = events or wiring.events(settings)
     worker = Worker(settings, ingest, log)
     operations = OperationsServer(settings.ops_host, settings.trainer_ops_port, worker.not_ready)

@@ -76,9 +76,9 @@ def do_task(directory: Path, report: Reporter, stop: threading.Event) -> None:
     except StoppedError:
         report.stopped()
     except BaseException as error:
-        from services.trainer.failures import describe
+        from services.trainer.failures import describe, store_of
 
-        report.failed(*describe(error))
+        report.failed(*describe(error), store=store_of(error))
     else:
         report.result(outcome.result, outcome.files)
 

@@ -3,9 +3,10 @@
 import errno
 import signal
 import traceback
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from aimic.errors import AimicError, CorruptError, InvalidInputError
+from aimic.errors import AimicError, CorruptError, FullError, InvalidInputError, UnavailableError
+from services.trainer.presigned import AddressExpiredError
 
 KEPT = "The data set and all finished tasks are kept."
 _DETAIL = 20_000
@@ -41,6 +42,13 @@ def describe(error: BaseException) -> Failure:
         f"{KEPT} Start the job again; if it stays, give support this text."
     )
     return Failure(reason[:2000], detail, True)
+
+
+def store_of(error: BaseException) -> Literal["", "away", "refused"]:
+    """What the store has to do with it. A child speaks to nothing else, so what is away is the store."""
+    if isinstance(error, AddressExpiredError):
+        return "refused"
+    return "away" if isinstance(error, UnavailableError) and not isinstance(error, FullError) else ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -23,6 +23,8 @@ class Report(Value):
     reason: str = ""
     detail: str = ""
     retry: bool = False
+    store: Literal["", "away", "refused"] = ""
+    """Whether it failed because the store is away, or refused an address; then it may begin again."""
 
 
 class Reporter:
@@ -65,9 +67,9 @@ class Reporter:
         """The task is done."""
         self._send(Report(event="result", data=result, files=files))
 
-    def failed(self, reason: str, detail: str, retry: bool) -> None:
+    def failed(self, reason: str, detail: str, retry: bool, store: Literal["", "away", "refused"] = "") -> None:
         """The task can't be done; `reason` is for the person who started the job."""
-        self._send(Report(event="failed", reason=reason, detail=detail, retry=retry))
+        self._send(Report(event="failed", reason=reason, detail=detail, retry=retry, store=store))
 
     def stopped(self) -> None:
         """We ended because we were asked to; the last checkpoint was told before."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from aimic.errors import UnavailableError
+from aimic.errors import FullError
 
 MARKS = "present.bin"
 """One byte per row: whether it is there. Its time says when the cache was last opened."""
@@ -103,7 +103,7 @@ class RowCache:
     def _check_room(self, need: int) -> None:
         free = shutil.disk_usage(self._directory).free
         if free < need + KEEP_FREE:
-            raise UnavailableError(
+            raise FullError(
                 f"The disk of {self._directory} has {free >> 20} MiB free, but {(need + KEEP_FREE) >> 20} MiB "
                 "are needed to prepare the images. Nothing is lost; free some space and start the job again."
             )

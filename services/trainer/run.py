@@ -3,8 +3,10 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
+from typing import TypeVar
 
 from aimic.domain.job import ProgressKind
 from aimic.domain.work import Claim, ProgressItem
@@ -12,6 +14,8 @@ from aimic.errors import AimicError, UnavailableError
 from services.trainer import metrics
 from services.trainer.api import ClaimedTask
 from services.trainer.failures import describe, of_death
+from services.trainer.grace import Grace
+from services.trainer.line import Line
 from services.trainer.process import ChildProcess, Children
 from services.trainer.reports import Report
 from services.trainer.scratch import Scratch
@@ -20,13 +24,16 @@ from services.trainer.spec import ChildSpec
 from services.trainer.uploads import Uploads, is_stale
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
-PROGRESS_EVERY_S = 1.0
 TELL_AGAIN_S = 2.0
-"""Pause before the end of a task is told again to an ingest that is away."""
-MOST_WAITING = 1000
-UPLOAD_GRACE_S = 1.5
-"""Beyond the child's grace, for a last checkpoint on its way up."""
+"""Pause before something is told again to an ingest that is away."""
+CHILD_SHARE = 0.8
+"""Of the grace; the rest is for a last checkpoint on its way up."""
+BEGIN_AGAIN_S, LONGEST_S = 2.0, 30.0
+"""Pauses before a child whose addresses the store refused, or that found it away, begins again."""
+MOST_REFUSALS = 5
+"""Fresh addresses in a row that the store may refuse before the task has failed."""
 
 
 class Ending(StrEnum):
@@ -39,6 +46,14 @@ class Ending(StrEnum):
     STALE = "stale"
 
 
+class _LeftError(Exception):
+    """The task is to be left now, so that another can go on with it, or nobody."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
 class TaskRun:
     """Runs one task. The lease is renewed from the same loop that hears the child, so that it ends with it."""
 
@@ -48,19 +63,25 @@ class TaskRun:
         self._task = task
         self._claim = claim
         self._scratch = Scratch(settings.home / "work" / f"{claim.task.id}-{claim.fence}")
-        self._uploads = Uploads(task)
-        self._events: list[ProgressItem] = []
-        self._told_at = 0.0
-        self._renewed_at = time.monotonic()
+        self._line = Line(task, claim.lease_s)
+        self._uploads = Uploads(task, self._line.tell_all)
+        self._grace = Grace(threading.Event(), 0)
         self._child: ChildProcess | None = None
         self._last: Report | None = None
         """The report that ended the child's work."""
+        self._beginnings = 0
+        self._in_vain = 0
+        """Beginnings that came no further than to the store."""
 
     def run(self, stopping: threading.Event) -> Ending:
         """Do the task; returns when nothing of it is left in this process."""
+        self._grace = Grace(stopping, self._settings.grace_s)
         try:
-            self._start()
-            ending = self._follow(stopping)
+            self._scratch.open()
+            self._begin()
+            ending = self._conclude(self._follow())
+        except _LeftError as left:
+            ending = self._hand_back(left.ending)
         except Exception as error:
             ending = self._ending_of(error)
         finally:
@@ -68,133 +89,137 @@ class TaskRun:
         metrics.TASKS.labels(self._claim.task.kind.value, ending.value).inc()
         return ending
 
-    def _start(self) -> None:
-        directory = self._scratch.open()
+    def _begin(self) -> None:
+        """Give the task to the child, with addresses that were just made."""
+        if self._beginnings:
+            self._claim = self._insist(self._task.claimed)
         spec = ChildSpec(
             claim=self._claim,
-            samples=self._task.samples(),
+            samples=self._insist(self._task.samples),
             cache=self._settings.home / "cache",
             weights_dir=self._settings.weights_dir,
             checkpoint_s=self._settings.trainer_checkpoint_s,
             epoch_checkpoint_s=self._settings.trainer_epoch_checkpoint_s,
         )
+        self._beginnings += 1
+        directory = self._scratch.directory / str(self._beginnings)
+        directory.mkdir()
         spec.write(directory)
-        self._child = self._children.get(self._claim.settings.threads or 1)
+        if self._child is None:
+            self._child = self._children.get(self._claim.settings.threads or 1)
         self._child.begin(directory)
 
-    def _follow(self, stopping: threading.Event) -> Ending:
-        assert self._child is not None
-        deadline: float | None = None
-        while self._last is None:
-            report = self._child.next_report(0.2)
-            if report is not None:
+    def _insist(self, call: Callable[[], T]) -> T:
+        """What ingest answers once it is there. There is nothing yet that a wait could save, so none when stopping."""
+        while True:
+            answer = self._uploads.submit(call)
+            while not answer.done():
+                self._pass(0.02, share=0)
+            try:
+                return answer.result()
+            except UnavailableError as error:
+                logger.warning("the task can't begin yet", extra={"reason": error.message})
+                self._rest(TELL_AGAIN_S, share=0)
+
+    def _follow(self) -> Report | None:
+        """The report that ended the child's work; None when it ended without a word that counts, or had no time."""
+        asked = False
+        while not self._grace.over(CHILD_SHARE):
+            assert self._child is not None
+            if (report := self._child.next_report(0.2)) is not None:
                 self._hear(report)
             elif (code := self._child.ended()) is not None:
-                return self._died(code)
-            if self._keep_lease():
-                self._child.close()
-                return self._hand_back(Ending.CANCELLED)
-            self._uploads.busy()
-            self._tell()
-            if stopping.is_set() and deadline is None:
-                deadline = time.monotonic() + self._settings.trainer_grace_s
+                reason, detail, retry = of_death(code, self._child.last_words)
+                return Report(event="failed", reason=reason, detail=detail, retry=retry)
+            if self._last is not None:
+                return self._last
+            self._pass(0)
+            if self._grace.asked() and not asked:
+                asked = True
                 self._child.ask_to_stop()
-            if deadline is not None and time.monotonic() > deadline:
-                break
-        return self._conclude(stopping)
+        return None
 
-    def _conclude(self, stopping: threading.Event) -> Ending:
-        last = self._last
-        self._tell(now=True)
+    def _conclude(self, last: Report | None) -> Ending:
+        while self._line.tick():
+            self._pass(0.02)
         if last is None or last.event == "stopped":
-            self._finish_uploads()
+            while self._uploads.busy():
+                self._pass(0.05)
+            self._tell_before_leaving()
             return self._hand_back(Ending.RELEASED)
+        self._uploads.drop_waiting()
         if last.event == "failed":
             return self._fail(last)
-        return self._finish(last, stopping)
+        self._until_taken(lambda: self._uploads.result(last, lambda keys: self._task.finish(last.data, keys)))
+        return Ending.DONE
+
+    def _tell_before_leaving(self) -> None:
+        told = self._uploads.submit(self._line.tell_all)
+        while not told.done():
+            self._pass(0.02)
+        if isinstance(error := told.exception(), AimicError) and is_stale(error):
+            raise error
 
     def _hear(self, report: Report) -> None:
         if report.event == "checkpoint":
-            # First what it covers: a run that goes on from it won't tell that again.
-            self._tell(now=True)
             self._uploads.checkpoint(report)
         elif report.event == "progress":
             assert report.kind is not None
             if report.kind is ProgressKind.EPOCH:
                 metrics.observe_epoch(self._claim.task.network, report.data)
-            self._queue(ProgressItem(kind=report.kind, data=report.data))
+            if report.kind is not ProgressKind.WARNING:
+                self._in_vain = 0
+            self._line.add(ProgressItem(kind=report.kind, data=report.data))
+        elif report.event == "failed" and report.store and not self._grace.asked():
+            self._begin_again(report)
         else:
             self._last = report
 
-    def _queue(self, item: ProgressItem) -> None:
-        if item.kind is ProgressKind.BATCH:
-            self._events = [event for event in self._events if event.kind is not ProgressKind.BATCH]
-        self._events = [*self._events, item][-MOST_WAITING:]
-
-    def _tell(self, now: bool = False) -> None:
-        if not self._events or (not now and time.monotonic() - self._told_at < PROGRESS_EVERY_S):
+    def _begin_again(self, report: Report) -> None:
+        """The child could not read from the store: its addresses have expired, or the store is away."""
+        self._in_vain += 1
+        if report.store == "refused" and self._in_vain > MOST_REFUSALS:
+            self._last = report
             return
-        self._told_at = time.monotonic()
-        try:
-            self._tell_all()
-        except UnavailableError as error:
-            logger.warning("progress waits", extra={"reason": error.message, "waiting": len(self._events)})
+        logger.warning("the child begins again", extra={"reason": report.reason})
+        if self._in_vain == 1 and report.store == "away":
+            words = f"{report.reason} The task waits for it and goes on by itself."
+            self._line.add(ProgressItem(kind=ProgressKind.WARNING, data={"message": words}))
+        self._rest(min(BEGIN_AGAIN_S * 2 ** (self._in_vain - 1), LONGEST_S), share=0)
+        self._begin()
 
-    def _tell_all(self) -> None:
-        if self._events:
-            self._task.progress(self._events)
-            self._events = []
-
-    def _keep_lease(self) -> bool:
-        """Renew when a third of the lease is over; True when the person cancelled."""
-        if time.monotonic() - self._renewed_at < self._claim.lease_s / 3:
-            return False
-        self._renewed_at = time.monotonic()
-        try:
-            return self._task.renew().cancel
-        except UnavailableError as error:
-            # Ingest gives every lease a full term when it comes back, so we go on.
-            logger.warning("the lease was not renewed", extra={"reason": error.message})
-            return False
-
-    def _finish_uploads(self) -> None:
-        end = time.monotonic() + UPLOAD_GRACE_S
-        while self._uploads.busy() and time.monotonic() < end:
-            time.sleep(0.05)
-
-    def _finish(self, last: Report, stopping: threading.Event) -> Ending:
-        """Upload and tell the result, for as long as the task is ours: it cost too much to give up."""
-        while self._uploads.busy():
-            self._wait(0.05)
-        while True:
-            try:
-                # Afterwards nobody may tell anything of this task.
-                self._tell_all()
-                self._wait_for(self._uploads.result(last, lambda keys: self._task.finish(last.data, keys)))
-                return Ending.DONE
-            except UnavailableError as error:
-                logger.warning("the result waits", extra={"reason": error.message})
-                if stopping.wait(TELL_AGAIN_S):
-                    return self._hand_back(Ending.RELEASED)
-
-    def _wait_for(self, done: Future[None]) -> None:
-        while not done.done():
-            self._wait(0.05)
-        done.result()
-
-    def _wait(self, seconds: float) -> None:
+    def _pass(self, seconds: float, share: float = 1.0) -> None:
+        """Let time pass: the lease is renewed, progress told. _LeftError when the task is to be left."""
         time.sleep(seconds)
-        self._keep_lease()
+        self._line.tick()
+        if self._line.cancelled:
+            raise _LeftError(Ending.CANCELLED)
+        if self._grace.over(share):
+            raise _LeftError(Ending.RELEASED)
+        self._uploads.busy()
+
+    def _rest(self, seconds: float, share: float = 1.0) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._pass(min(left, 0.1), share)
+
+    def _until_taken(self, tell: Callable[[], None]) -> None:
+        """Tell the task's end for as long as it is ours: it cost too much to give up."""
+        while True:
+            done: Future[None] = self._uploads.submit(tell)
+            while not done.done():
+                self._pass(0.02)
+            try:
+                return done.result()
+            except UnavailableError as error:
+                logger.warning("the end of the task waits", extra={"reason": error.message})
+                self._rest(TELL_AGAIN_S)
 
     def _fail(self, last: Report) -> Ending:
         logger.warning("task failed", extra={"reason": last.reason, "detail": last.detail})
-        self._task.fail(last.reason or "The training stopped on an error.", last.detail, last.retry)
+        reason = last.reason or "The training stopped on an error."
+        self._until_taken(lambda: self._task.fail(reason, last.detail, last.retry))
         return Ending.FAILED
-
-    def _died(self, code: int) -> Ending:
-        assert self._child is not None
-        reason, detail, retry = of_death(code, self._child.last_words)
-        return self._fail(Report(event="failed", reason=reason, detail=detail, retry=retry))
 
     def _hand_back(self, ending: Ending) -> Ending:
         try:
@@ -205,13 +230,11 @@ class TaskRun:
         return ending
 
     def _ending_of(self, error: Exception) -> Ending:
-        """What an error on our side means: the task is gone, ingest is away, or an attempt that failed."""
+        """What an error on our side means: the task is gone, or an attempt that failed."""
         if isinstance(error, AimicError) and is_stale(error):
             logger.warning("the task is no longer ours; dropped", extra={"reason": error.message})
             return Ending.STALE
         logger.error("the task could not be followed", exc_info=error)
-        if isinstance(error, UnavailableError):
-            return self._hand_back(Ending.RELEASED)
         try:
             reason, detail, _ = describe(error)
             self._task.fail(reason, detail, retry=True)
@@ -225,5 +248,6 @@ class TaskRun:
                 self._children.keep(self._child)
             else:
                 self._child.close()
+        self._line.close()
         self._uploads.close()
         self._scratch.close()

@@ -12,20 +12,21 @@ class Scratch:
     """A directory whose lock the system lets go when its process ends, however that happens."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
+        """Where it is, once opened."""
         self._lock: BinaryIO | None = None
 
     def open(self) -> Path:
         """Make the directory, empty, and hold it."""
-        shutil.rmtree(self._directory, ignore_errors=True)
-        self._directory.mkdir(parents=True)
-        self._lock = (self._directory / LOCK).open("wb")
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        self._lock = (self.directory / LOCK).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        return self._directory
+        return self.directory
 
     def close(self) -> None:
         """Remove the directory and all that is in it."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
 

@@ -1,11 +1,14 @@
 """What a trainer can be told, and the environment its child gets. The environment is read here only."""
 
 import os
+import re
 import socket
 
 from pydantic import Field
 
 import aimic.settings
+
+_SECRET = re.compile(r"AIMIC_\w*(KEY|PASSWORD|SECRET)\w*")
 
 
 class Settings(aimic.settings.Settings):
@@ -18,8 +21,9 @@ class Settings(aimic.settings.Settings):
     """Seconds of training that a crash may cost, at most (more for networks that are slow to write)."""
     trainer_epoch_checkpoint_s: float = Field(5.0, gt=0)
     """After an epoch, a checkpoint is written unless the last one is fresher than this."""
-    trainer_grace_s: float = Field(6.0, gt=0)
-    """Seconds that the child has for a last checkpoint when we are asked to stop."""
+    trainer_grace_s: float | None = Field(None, gt=0)
+    """Seconds between being asked to stop and the task being handed back, with a last checkpoint if there is time for
+    one; None: 7 on one machine, 17 with a store that is elsewhere. The process ends at most 8 seconds later."""
     trainer_cache_gib: float = Field(50.0, ge=0)
     """GiB of prepared pixels and features that are kept; what was used within a day stays in any case."""
     trainer_until_idle: bool = False
@@ -33,6 +37,18 @@ class Settings(aimic.settings.Settings):
             return self.trainer_poll_s
         return 2.0 if self.events_url.startswith("sqlite:") else 30.0
 
+    @property
+    def grace_s(self) -> float:
+        """Seconds between being asked to stop and the task being handed back."""
+        if self.trainer_grace_s is not None:
+            return self.trainer_grace_s
+        return 7.0 if self.blobs_url.startswith("file:") else 17.0
+
+    @property
+    def claim_key(self) -> str | None:
+        """What we ask for tasks with: the platform's worker key, or else the installation's one key."""
+        return self.secret("worker_key") or self.key()
+
 
 def child_environment(threads: int) -> dict[str, str]:
     """The child's environment: ours, with the thread count of the job.
@@ -40,7 +56,7 @@ def child_environment(threads: int) -> dict[str, str]:
     Libraries read theirs when they are loaded, and sums depend on it in the last bits. cuBLAS needs a
     workspace of fixed size to give the same bits twice. Keys stay with us: the child needs none.
     """
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("AIMIC_API_KEY")}
+    ours = {name: value for name, value in os.environ.items() if not _SECRET.fullmatch(name)}
     return ours | {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),

@@ -1,17 +1,21 @@
 """Asks ingest for tasks and runs them, one at a time."""
 
+import contextlib
 import logging
 import threading
 import time
 
 from aimic import faults
 from aimic.domain.job import TaskKind
-from aimic.errors import AimicError
+from aimic.domain.work import Claim
+from aimic.errors import AimicError, UnavailableError
 from aimic.events import TaskReady
 from aimic.ports.events import Events, Subscription
 from aimic.telemetry import new_request_id, request_id
 from services.trainer.api import Ingest
 from services.trainer.caches import forget_old
+from services.trainer.grace import Grace
+from services.trainer.lane import Lane
 from services.trainer.process import Children
 from services.trainer.run import Ending, TaskRun
 from services.trainer.settings import Settings
@@ -37,6 +41,7 @@ class Worker:
         self._ingest = ingest
         self._events = events
         self._children = Children()
+        self._claims = Lane("claims")
         self._subscription: Subscription | None = None
         self._stopping = threading.Event()
         self._worked_at = time.monotonic()
@@ -68,7 +73,7 @@ class Worker:
 
     def _work_once(self) -> Ending | None:
         try:
-            claim = self._ingest.claim(self._settings.trainer_name, tuple(TaskKind))
+            claim = self._ask()
             self._away = False
         except AimicError as error:
             if not self._away:
@@ -89,6 +94,16 @@ class Worker:
             request_id.reset(token)
             self._worked_at = time.monotonic()
         return ending
+
+    def _ask(self) -> Claim | None:
+        """On a lane of its own: a busy ingest may take long over a claim, and one that it answers when we have gone
+        costs an attempt."""
+        grace = Grace(self._stopping, self._settings.grace_s)
+        answer = self._claims.submit(lambda: self._ingest.claim(self._settings.trainer_name, tuple(TaskKind)))
+        while not grace.over():
+            with contextlib.suppress(TimeoutError):
+                return answer.result(0.2)
+        raise UnavailableError("ingest has not answered in time")
 
     def _rest(self) -> None:
         """Until a wake-up, the next question's time, or the end."""
@@ -123,5 +138,6 @@ class Worker:
             subscription.close()
 
     def _close(self) -> None:
+        self._claims.close()
         self._children.close()
         self._unsubscribe()

@@ -1,19 +1,20 @@
 """Giving out work: one task to one worker, under a lease and a fence."""
 
 import logging
+import random
+import time
 
 from sqlalchemy.orm import Session
 
 from aimic import faults
-from aimic.domain.job import Status
 from aimic.domain.site import Principal
 from aimic.domain.work import MAX_ATTEMPTS, Claim, ClaimRequest
+from aimic.errors import UnavailableError
 from services.ingest import leases
-from services.ingest.database import seconds
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import lifecycle
 from services.ingest.jobs import repository as jobs
-from services.ingest.tasks import reporting, repository, tokens
+from services.ingest.tasks import presence, reporting, repository, tokens
 from services.ingest.tasks.specification import claim_of
 from services.ingest.tasks.tables import TaskRow
 from services.ingest.tasks.tokens import TaskToken
@@ -24,19 +25,32 @@ NO_WORDS = (
     "the training process ended without a word, three times in a row. Perhaps the machine had too little memory: "
     "try a smaller batch size or image size"
 )
+BEST_S = 0.3
+"""Seconds for which a claim insists on the task that comes first, while another unit of work holds its job."""
+ANY_S = 3.0
+"""Seconds after which a claim goes home, when units of work hold every job that has something to do."""
 
 
 def claim(parts: Ingest, principal: Principal, request: ClaimRequest) -> Claim | None:
-    """The next task that fits the worker, or None. Two workers never hold the same task."""
+    """The next task that fits the worker, or None. Two workers never hold the same task.
+
+    UnavailableError while the store is away; nothing is taken then, since no task could be described.
+    """
+    presence.keep(parts)
     if not _anything(parts, principal, request):
         return None
-    taken = _take(parts, principal, request)
-    if taken is None:
+    parts.blobs.ping()
+    secret = tokens.secret_of(parts.database)
+    token = _take(parts, principal, request)
+    if token is None:
         return None
     faults.point("ingest.claim.committed")
-    token, text = taken
     try:
-        return claim_of(parts, token, text)
+        _note_turn(parts, token.site)
+        return claim_of(parts, token, tokens.sign(secret, token))
+    except UnavailableError:
+        reporting.release(parts.database, token, token.fence)
+        raise
     except Exception:
         # The worker never hears of this claim, so it is as if it had handed the task back.
         logger.exception("a claimed task could not be described", extra={"task": token.task})
@@ -51,33 +65,42 @@ def _anything(parts: Ingest, principal: Principal, request: ClaimRequest) -> boo
         return repository.next_claimable(session, principal.site, request.kinds, now) is not None
 
 
-def _take(parts: Ingest, principal: Principal, request: ClaimRequest) -> tuple[TaskToken, str] | None:
-    with parts.database.begin(principal.site) as session:
-        now = parts.database.now(session)
-        while (task := repository.next_claimable(session, principal.site, request.kinds, now)) is not None:
-            job = jobs.lock(session, task.site, task.job_id)
-            if task.attempt >= MAX_ATTEMPTS:
-                lifecycle.failed(session, job, task, now, task.error or NO_WORDS)
-                session.flush()
+def _take(parts: Ingest, principal: Principal, request: ClaimRequest) -> TaskToken | None:
+    """Claims never wait for a row's lock, so none hangs behind another that hangs. But a job is locked for some
+    milliseconds many times a minute, which must not send its trainers to work of less priority or away."""
+    began = time.monotonic()
+    while True:
+        waited = time.monotonic() - began
+        with parts.database.begin(principal.site) as session:
+            best = repository.next_claimable(session, principal.site, request.kinds, parts.database.now(session))
+            if best is None:
+                return None
+            task = repository.next_claimable(
+                session, principal.site, request.kinds, parts.database.now(session), lock=True
+            )
+            if task is not None and (task is best or waited > BEST_S):
+                if token := _give(parts, session, task, request.worker):
+                    return token
                 continue
-            leases.take(task, request.worker, now, parts.settings.lease_s)
-            repository.took_turn(session, task.site, now)
-            lifecycle.started(session, job, task, now)
-            faults.point("ingest.claim.before")
-            return _token(session, task)
-    return None
+        if waited > ANY_S:
+            return None
+        time.sleep(random.uniform(0.005, 0.03))  # noqa: S311 - so that two don't meet again
 
 
-def _token(session: Session, task: TaskRow) -> tuple[TaskToken, str]:
-    token = TaskToken(task.site, task.id, task.fence)
-    return token, tokens.sign(tokens.secret_of(session, create=True), token)
+def _give(parts: Ingest, session: Session, task: TaskRow, worker: str) -> TaskToken | None:
+    """Under the lock on the task and its job; None when the task was tried often enough, and has failed now."""
+    now = parts.database.now(session)
+    job = jobs.lock(session, task.site, task.job_id)
+    if task.attempt >= MAX_ATTEMPTS:
+        lifecycle.failed(session, job, task, now, task.error or NO_WORDS)
+        return None
+    leases.take(task, worker, now, parts.settings.lease_s)
+    lifecycle.started(session, job, task, now)
+    faults.point("ingest.claim.before")
+    return TaskToken(task.site, task.id, task.fence)
 
 
-def grant_full_term(parts: Ingest) -> None:
-    """After ingest was away nobody could renew, so every lease gets one full term."""
-    term = seconds(parts.settings.lease_s)
-    with parts.database.system() as session:
-        now = parts.database.now(session)
-        for task in repository.with_lease_before(session, now + term):
-            assert task.status == Status.RUNNING
-            task.lease_until = now + term
+def _note_turn(parts: Ingest, site: str) -> None:
+    # Not in the claim's own unit of work: a site's claims would queue for its row.
+    with parts.database.begin(site) as session:
+        repository.took_turn(session, site, parts.database.now(session))

@@ -25,8 +25,8 @@ def finish(parts: Ingest, token: TaskToken, report: FinishReport) -> None:
         return
     with parts.database.read(token.site) as session:
         task = look(session, token)
-        objects.check(parts.blobs, token, task, report.objects)
-        kind = TaskKind(task.kind)
+    objects.check(parts.blobs, token, task, report.objects)
+    kind = TaskKind(task.kind)
     # Opening and checking a bundle takes seconds, so it comes before the lock.
     bundle = _bundle(parts, token, report) if kind is TaskKind.PACKAGE else None
     with holding(parts.database, token) as held:

@@ -30,8 +30,8 @@ EVENT_LIMIT = 16 * 1024
 def renew(database: Database, token: TaskToken, fence: int, lease_s: float) -> Renewal:
     """One more term for the holder, with a fresh token; `cancel` when the work is not wanted any more."""
     same_fence(token, fence)
+    fresh = tokens.sign(tokens.secret_of(database), token)
     with locked(database, token) as held:
-        fresh = tokens.sign(tokens.secret_of(held.session, create=True), token)
         if held.task.status == Status.CANCELLED and held.task.fence == fence:
             return Renewal(lease_s=lease_s, cancel=True, token=fresh)
         leases.extend(held.task, fence, held.now, lease_s)

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Subquery, and_, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from aimic.domain.job import Status, TaskKind
@@ -11,6 +12,7 @@ from aimic.errors import NotFoundError
 from services.ingest.database import seconds
 from services.ingest.jobs.tables import JobRow
 from services.ingest.leases import claimable
+from services.ingest.records import Base
 from services.ingest.tasks.tables import ClaimTurnRow, DyingObjectRow, TaskEdgeRow, TaskRow
 
 
@@ -22,27 +24,42 @@ def find(session: Session, site: str, task_id: str) -> TaskRow:
     return row
 
 
-def next_claimable(session: Session, site: str, kinds: tuple[TaskKind, ...], now: datetime) -> TaskRow | None:
-    """The task to give out next, locked: by priority, then fair between sites (fewest tasks running, then
-    longest without a turn), then the oldest job first. A platform worker's site is PLATFORM_SITE."""
-    running = aliased(TaskRow)
-    load = (
-        select(func.count())
-        .where(running.site == TaskRow.site, running.status == Status.RUNNING, running.lease_until >= now)
-        .scalar_subquery()
-    )
-    turn = select(ClaimTurnRow.claimed_at).where(ClaimTurnRow.site == TaskRow.site).scalar_subquery()
+def next_claimable(
+    session: Session, site: str, kinds: tuple[TaskKind, ...], now: datetime, lock: bool = False
+) -> TaskRow | None:
+    """The task to give out next: by priority, then fair between sites (fewest tasks running, then longest without a
+    turn), then the oldest job first. A platform worker's site is PLATFORM_SITE.
+
+    With `lock` it and its job are locked, and what others hold is passed over.
+    """
+    load = _running_by_site(now)
     query = (
         select(TaskRow)
         .join(JobRow, and_(JobRow.site == TaskRow.site, JobRow.id == TaskRow.job_id))
+        .outerjoin(load, load.c.site == TaskRow.site)
+        .outerjoin(ClaimTurnRow, ClaimTurnRow.site == TaskRow.site)
         .where(claimable(TaskRow, now), TaskRow.kind.in_([kind.value for kind in kinds]))
-        .order_by(JobRow.priority.desc(), load, turn.nulls_first(), JobRow.created_at, TaskRow.ordinal, TaskRow.id)
+        .order_by(
+            JobRow.priority.desc(),
+            func.coalesce(load.c.tasks, 0),
+            ClaimTurnRow.claimed_at.nulls_first(),
+            JobRow.created_at,
+            TaskRow.ordinal,
+            TaskRow.id,
+        )
         .limit(1)
-        .with_for_update(of=TaskRow, skip_locked=True)
     )
     if site != PLATFORM_SITE:
         query = query.where(TaskRow.site == site)
-    return session.scalar(query)
+    if lock:
+        query = query.with_for_update(of=[TaskRow, JobRow], skip_locked=True)
+    return session.scalar(query.execution_options(populate_existing=True))
+
+
+def _running_by_site(now: datetime) -> Subquery:
+    """How many tasks each site has at work."""
+    at_work = (TaskRow.status == Status.RUNNING, TaskRow.lease_until >= now)
+    return select(TaskRow.site, func.count().label("tasks")).where(*at_work).group_by(TaskRow.site).subquery()
 
 
 def with_lease_before(session: Session, end: datetime) -> list[TaskRow]:
@@ -51,9 +68,30 @@ def with_lease_before(session: Session, end: datetime) -> list[TaskRow]:
     return list(session.scalars(query))
 
 
+def running(session: Session, since: datetime | None) -> list[TaskRow]:
+    """Running tasks, locked, whose lease had not ended by `since`; those that a unit of work holds just now, because
+    their holder has reported, are left out."""
+    query = select(TaskRow).where(TaskRow.status == Status.RUNNING)
+    if since is not None:
+        query = query.where(TaskRow.lease_until >= since)
+    return list(session.scalars(query.with_for_update(skip_locked=True)))
+
+
 def took_turn(session: Session, site: str, now: datetime) -> None:
     """The site was given a task."""
-    session.merge(ClaimTurnRow(site=site, claimed_at=now))
+    again = update(ClaimTurnRow).where(ClaimTurnRow.site == site).values(claimed_at=now)
+    if session.scalar(again.returning(ClaimTurnRow.site)) is None:
+        add_new(session, ClaimTurnRow(site=site, claimed_at=now))
+
+
+def add_new(session: Session, row: Base) -> bool:
+    """Add a row unless another process was quicker; whether we were first."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return False
+    return True
 
 
 def successors_released_by(session: Session, task: TaskRow) -> list[TaskRow]:

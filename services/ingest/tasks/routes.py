@@ -22,8 +22,8 @@ from aimic.domain.work import (
 from services.ingest.dependencies import Parts, TaskWorker
 from services.ingest.tasks import claiming, finishing, objects, reporting
 from services.ingest.tasks.holding import look, of_task, same_fence
-from services.ingest.tasks.specification import samples_of
-from services.ingest.tasks.tokens import TaskToken, secret_of, verify
+from services.ingest.tasks.specification import claim_of, samples_of
+from services.ingest.tasks.tokens import TaskToken, secret_of, sign, verify
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -35,9 +35,7 @@ def task_token(
 ) -> TaskToken:
     """The verified token of this task, from X-Task-Token or `Authorization: Bearer`."""
     text = x_task_token or request.headers.get("authorization", "").partition(" ")[2]
-    with parts.database.read("*") as session:
-        token = verify(secret_of(session, create=False), text)
-    return of_task(token, task_id)
+    return of_task(verify(secret_of(parts.database), text), task_id)
 
 
 Token = Annotated[TaskToken, Depends(task_token)]
@@ -62,6 +60,12 @@ def renew(request: FencedRequest, token: Token, parts: Parts) -> Renewal:
 def progress(request: ProgressReport, token: Token, parts: Parts) -> None:
     """How far the work is."""
     reporting.progress(parts.database, token, request)
+
+
+@router.get("/{task_id}/claim")
+def claimed(token: Token, parts: Parts) -> Claim:
+    """The claim once more, with a fresh token and fresh addresses, for when the store refuses the old ones."""
+    return claim_of(parts, token, sign(secret_of(parts.database), token))
 
 
 @router.get("/{task_id}/samples", response_model=TaskSamples)
@@ -100,7 +104,8 @@ def slots(request: ObjectsRequest, token: Token, parts: Parts) -> ObjectSlots:
 def checkpoint(request: CheckpointReport, token: Token, parts: Parts) -> None:
     """Make what was written the newest checkpoint."""
     with parts.database.read(token.site) as session:
-        objects.check(parts.blobs, token, look(session, token), request.objects)
+        task = look(session, token)
+    objects.check(parts.blobs, token, task, request.objects)
     reporting.checkpoint(parts.database, token, request)
 
 

@@ -118,13 +118,18 @@ def _evaluate(scene: _Scene) -> EvaluateSpec:
     )
 
 
+_CLOSED = frozenset({LOCKED, SET_ASIDE})
+
+
 @dataclass(frozen=True)
 class SampleList:
     """A task's samples, in manifest order; built part by part, since there can be very many."""
 
     samples: Sequence[Sample]
-    keys: Sequence[str | None]
-    """Where each image lies; None for what the task may not read."""
+    keys: Sequence[str]
+    """Where each image lies."""
+    folds: Sequence[int]
+    """The task gets no address of what is in _CLOSED ones."""
     url: Callable[[str], str]
 
     def part(self, after: int, limit: int) -> tuple[list[TaskSample], int | None]:
@@ -134,17 +139,15 @@ class SampleList:
         return items, (end - 1 if end < len(self.samples) else None)
 
     def _item(self, index: int) -> TaskSample:
-        sample, key = self.samples[index], self.keys[index]
-        url = self.url(key) if key is not None else None
+        sample = self.samples[index]
+        url = None if self.folds[index] in _CLOSED else self.url(self.keys[index])
         return TaskSample(index=index, sha256=sample.sha256, label=sample.label, group=sample.group, url=url)
 
 
 def samples_of(parts: Ingest, token: TaskToken) -> SampleList:
-    """What the task may not read has no key: the locked test part, what is set aside, what isn't judged."""
+    """What the task may not read has no address: the locked test part, what is set aside, what isn't judged."""
     with parts.database.read(token.site) as session:
         scene = _scene(parts, session, token)
         samples = scene.manifest.samples
         keys = object_keys(session, token.site, [sample.sha256 for sample in samples])
-    closed = {LOCKED, SET_ASIDE}
-    allowed = [None if fold in closed else key for key, fold in zip(keys, scene.split.folds, strict=True)]
-    return SampleList(samples, allowed, scene.url)
+    return SampleList(samples, keys, scene.split.folds, scene.url)

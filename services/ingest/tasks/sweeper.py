@@ -10,7 +10,7 @@ from services.ingest.dependencies import Ingest
 from services.ingest.idempotency import forget_old
 from services.ingest.jobs import lifecycle
 from services.ingest.jobs import repository as jobs
-from services.ingest.tasks import repository
+from services.ingest.tasks import presence, repository
 from services.ingest.tasks.claiming import NO_WORDS
 from services.ingest.tasks.tables import DyingObjectRow
 
@@ -39,6 +39,7 @@ class Sweeper:
 
     def _expired_leases(self) -> None:
         """Wake workers for what a dead one held; end what was tried often enough."""
+        presence.keep(self._parts)
         database = self._parts.database
         with database.read("*") as session:
             now = database.now(session)

@@ -43,6 +43,7 @@ from services.ingest.dependencies import Ingest
 from services.ingest.progress import Signals
 from services.ingest.records import Base
 from services.ingest.settings import Settings
+from services.ingest.tasks import presence
 from services.ingest.workers import Workers
 
 MakeParts = Callable[..., Ingest]
@@ -195,6 +196,13 @@ class Scene:
                 findings=[], created_by=owner, created_at=now,
             )
         )  # fmt: skip
+
+    def later(self, seconds: float) -> None:
+        """Time passes while ingest is there; a leap of the clock means that it was away."""
+        end = self.clock.ahead_s + seconds
+        while self.clock.ahead_s < end:
+            self.clock.ahead_s = min(end, self.clock.ahead_s + 10)
+            presence.keep(self.parts)
 
     def start(self, **settings: Any) -> dict[str, Any]:
         """A job on `cells`: two folds from scratch unless told otherwise."""

@@ -17,7 +17,7 @@ def _under(scene: Any, claim: dict[str, Any]) -> set[str]:
 
 
 def _sweep_later(scene: Any) -> None:
-    scene.clock.ahead_s += LEFTOVERS_AFTER_S + 1
+    scene.later(LEFTOVERS_AFTER_S + 1)
     Sweeper(scene.parts).run_one()
 
 
@@ -59,7 +59,7 @@ def test_what_was_written_and_never_reported_goes_when_the_job_is_over(scene: An
     job = scene.start()
     dead = scene.claim()
     lost = scene.write(dead, 1, state=b"never reported")
-    scene.clock.ahead_s += 31
+    scene.later(31)
     claim = scene.claim()
     assert (claim["task"]["id"], claim["fence"]) == (dead["task"]["id"], 2)
     kept = scene.write(claim, 1, logits=b"result")

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.ingest.tasks.claiming import grant_full_term
+from aimic.errors import UnavailableError
+from services.ingest.tasks import claiming, presence
 from services.ingest.tasks.sweeper import Sweeper
 
 
@@ -64,7 +65,7 @@ def test_an_expired_lease_is_given_away_with_the_checkpoint_and_the_stale_fence_
     objects = scene.write(old, 4, state=b"half")
     assert scene.tell(old, "checkpoint", step=4, objects=objects).status_code == 204
     assert scene.claim("other")["task"]["id"] != old["task"]["id"]
-    scene.clock.ahead_s = 31
+    scene.later(31)
     new = scene.claim("other")
     assert new["task"]["id"] == old["task"]["id"] and new["fence"] == 2
     assert new["checkpoint"]["step"] == 4 and list(new["checkpoint"]["objects"]) == ["state"]
@@ -132,7 +133,7 @@ def test_workers_that_die_without_a_word_end_the_task_too(scene: Any) -> None:
     sweeper = Sweeper(scene.parts)
     for _ in range(3):
         assert scene.claim(kinds=["fold"])["task"]["key"] == "resnet34/fold/0"
-        scene.clock.ahead_s += 31
+        scene.later(31)
         sweeper.run_one()
     failed = scene.job(job["id"])
     assert failed["status"] == "failed" and "memory" in failed["error"]
@@ -199,10 +200,57 @@ def test_after_ingest_was_away_leases_get_a_full_term(scene: Any) -> None:
     scene.start()
     claim = scene.claim(kinds=["fold"])
     scene.clock.ahead_s = 300
-    grant_full_term(scene.parts)
     assert scene.claim("other", kinds=["fold"])["task"]["id"] != claim["task"]["id"]
-    scene.clock.ahead_s = 331
+    scene.later(31)
     assert scene.claim("other", kinds=["fold"])["fence"] == 2
+
+
+def test_a_replica_that_starts_again_gives_a_dead_trainer_no_second_life(scene: Any) -> None:
+    scene.start(split={"kind": "kfold", "k": 2})
+    dead = scene.claim(kinds=["fold"])
+    assert scene.claim(kinds=["fold"]) is not None
+    for second in range(5, 35, 5):  # a replica that starts every five seconds, and is never missed for long
+        scene.clock.ahead_s = second
+        presence.keep(scene.parts)
+    again = scene.claim("other", kinds=["fold"])
+    assert (again["task"]["id"], again["fence"]) == (dead["task"]["id"], 2)
+
+
+def test_a_lease_that_had_ended_before_ingest_went_away_gets_no_term(scene: Any) -> None:
+    scene.start()
+    scene.claim(kinds=["fold"])
+    scene.later(40)
+    scene.clock.ahead_s = 300
+    assert scene.claim("other", kinds=["fold"])["fence"] == 2
+
+
+def test_a_claim_can_be_told_once_more_with_fresh_addresses(scene: Any) -> None:
+    scene.start()
+    claim = scene.claim()
+    url = f"/api/v1/tasks/{claim['task']['id']}/claim"
+    again = scene.client.get(url, headers={"X-Task-Token": claim["token"]}).json()
+    assert {**again, "token": ""} == {**claim, "token": ""}
+    assert scene.tell({**claim, "token": again["token"]}, "release").status_code == 204
+    stale = scene.client.get(url, headers={"X-Task-Token": claim["token"]})
+    assert stale.json()["code"] == "stale_fence"
+
+
+def test_while_the_store_is_away_no_task_is_taken(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise UnavailableError("The store is away.")
+
+    job = scene.start()
+    before = scene.job(job["id"])
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.parts.blobs, "ping", away)
+        answer = scene.client.post("/api/v1/tasks/claim", json={"worker": "w"})
+        assert answer.status_code == 503
+    assert scene.job(job["id"]) == before
+    for _ in range(4):  # away in between: handed back, and no attempt is counted
+        with monkeypatch.context() as patch:
+            patch.setattr(claiming, "claim_of", lambda *_: away())
+            assert scene.client.post("/api/v1/tasks/claim", json={"worker": "w"}).status_code == 503
+    assert scene.claim()["fence"] == 5
 
 
 def test_samples_come_in_manifest_order_whole_or_in_parts(scene: Any) -> None:

@@ -1,0 +1,72 @@
+"""Whether any replica of ingest was there. Leases can't be renewed while none is, so afterwards they get one full term.
+
+Every replica keeps one row fresh together with the others. Only a gap in it means that ingest was away (or the
+database): a single replica that starts again finds the row fresh, and gives a dead trainer's lease no second life.
+"""
+
+import logging
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.ingest.database import seconds
+from services.ingest.dependencies import Ingest
+from services.ingest.outbox import NamedLeaseRow
+from services.ingest.tasks import repository
+
+logger = logging.getLogger(__name__)
+
+NAME = "ingest"
+SHARE = 0.5
+"""Of a lease's length: without a sign of life for longer, ingest was away. A trainer renews every third of a lease,
+so what it missed for less than this it can still make up for."""
+
+
+class Presence:
+    """One of ingest's workers."""
+
+    name = "presence"
+
+    def __init__(self, parts: Ingest) -> None:
+        self._parts = parts
+
+    def run_one(self) -> bool:
+        """We are here."""
+        keep(self._parts)
+        return False
+
+
+def keep(parts: Ingest) -> None:
+    """Say that ingest is here, unless that was said lately; after a gap, extend the leases first.
+
+    Whoever gives expired work away calls it before, so that no lease ends in the moment in which ingest comes back.
+    """
+    term = parts.settings.lease_s
+    with parts.database.read("*") as session:
+        row = session.get(NamedLeaseRow, ("*", NAME))
+        fresh = row is not None and row.lease_until > parts.database.now(session) + seconds(term * SHARE * 2 / 3)
+    if not fresh:
+        _beat(parts, term)
+
+
+def _beat(parts: Ingest, term: float) -> None:
+    with parts.database.system() as session:
+        now = parts.database.now(session)
+        new = NamedLeaseRow(site="*", name=NAME, holder=NAME, lease_until=now)
+        alone = repository.add_new(session, new)
+        query = select(NamedLeaseRow).where(NamedLeaseRow.site == "*", NamedLeaseRow.name == NAME)
+        row = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one()
+        now = parts.database.now(session)  # we may have waited for another replica
+        if alone or row.lease_until < now:
+            last = None if alone else row.lease_until - seconds(term * SHARE)
+            _grant(session, now, last, term)
+        row.lease_until = now + seconds(term * SHARE)
+
+
+def _grant(session: Session, now: datetime, last: datetime | None, term: float) -> None:
+    """One full term for every lease, but for those that had ended while ingest was still there (until `last`)."""
+    for task in repository.running(session, last):
+        if task.lease_until is not None and task.lease_until < now + seconds(term):
+            task.lease_until = now + seconds(term)
+            logger.info("ingest was away; a lease gets one full term", extra={"task": task.id, "site": task.site})
