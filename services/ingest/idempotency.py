@@ -17,6 +17,7 @@ from aimic.errors import ConflictError
 from services.ingest.database import Database, seconds
 from services.ingest.dependencies import Parts
 from services.ingest.records import Base, Json, SiteRow
+from services.ingest.writing import serialised
 
 KEPT_S = 24 * 3600
 
@@ -56,6 +57,8 @@ class Once:
         ConflictError when the key came with another request before.
         """
         with self._database.begin(principal.site) as session:
+            if self._key is not None:  # the same request at another replica waits here for our answer
+                serialised(session, "idempotency", principal.site, principal.name, self._key)
             if (earlier := self._recall(session, principal, request)) is not None:
                 return earlier
             body = work(session).model_dump(mode="json")

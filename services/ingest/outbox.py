@@ -8,6 +8,7 @@ from aimic.domain.base import Value
 from aimic.events import Message
 from services.ingest.database import announce
 from services.ingest.records import Base, BigInt, Json, SiteRow
+from services.ingest.writing import put
 
 RELAY = "relay"
 """Name of the relay's worker."""
@@ -37,17 +38,14 @@ class NamedLeaseRow(SiteRow, Base):
 
 def post(session: Session, message: Message, now: datetime) -> None:
     """Publish `message` once this unit of work is committed. Posting a message again is harmless."""
-    key = (message.site, message.topic, message.aggregate, message.sequence)
-    if session.get(OutboxRow, key) is None:
-        body = Value.model_dump(message, mode="json")
-        session.add(
-            OutboxRow(
-                site=message.site,
-                topic=message.topic,
-                aggregate=message.aggregate,
-                sequence=message.sequence,
-                body=body,
-                created_at=now,
-            )
-        )
+    row = {
+        "site": message.site,
+        "topic": message.topic,
+        "aggregate": message.aggregate,
+        "sequence": message.sequence,
+        "body": Value.model_dump(message, mode="json"),
+        # Newer each time, so that a relay which publishes the earlier one leaves this one in its place.
+        "created_at": now,
+    }
+    put(session, OutboxRow, row)
     announce(session, RELAY)

@@ -20,6 +20,7 @@ from services.ingest.jobs.tables import JobRow
 from services.ingest.models.tables import ModelRow
 from services.ingest.outbox import RELAY, NamedLeaseRow, OutboxRow
 from services.ingest.tasks.tables import TaskRow
+from services.ingest.writing import put, serialised
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +62,14 @@ class Relay:
     def _hold(self) -> bool:
         """Take or renew the lease; whether it is ours."""
         with self._parts.database.system() as session:
+            serialised(session, "lease", RELAY)
             now = self._parts.database.now(session)
             query = select(NamedLeaseRow).where(NamedLeaseRow.site == "*", NamedLeaseRow.name == RELAY)
             lease = session.scalar(query.with_for_update())
             if lease is not None and lease.holder != self._me and lease.lease_until >= now:
                 return False
-            session.merge(NamedLeaseRow(site="*", name=RELAY, holder=self._me, lease_until=now + seconds(LEASE_S)))
+            mine = {"site": "*", "name": RELAY, "holder": self._me, "lease_until": now + seconds(LEASE_S)}
+            put(session, NamedLeaseRow, mine)
             return True
 
     def _outbox(self, session: Session) -> list[OutboxRow]:
@@ -82,12 +85,15 @@ class Relay:
         ]
 
     def _published(self, rows: list[OutboxRow], progressed: list[JobProgressed]) -> None:
-        key = tuple_(OutboxRow.site, OutboxRow.topic, OutboxRow.aggregate, OutboxRow.sequence)
-        done = [(row.site, row.topic, row.aggregate, row.sequence) for row in rows]
-        with self._parts.database.system() as session:
-            if done:
+        # What was posted again since has another time, and is published again.
+        key = tuple_(OutboxRow.site, OutboxRow.topic, OutboxRow.aggregate, OutboxRow.sequence, OutboxRow.created_at)
+        done = [(row.site, row.topic, row.aggregate, row.sequence, row.created_at) for row in rows]
+        if done:
+            with self._parts.database.system() as session:
                 session.execute(delete(OutboxRow).where(key.in_(done)))
-            for message in progressed:
+        # Apart: who holds a job may be waiting for a row of the outbox.
+        with self._parts.database.system() as session:
+            for message in sorted(progressed, key=lambda one: (one.site, one.aggregate)):
                 mine = (JobRow.site == message.site, JobRow.id == message.aggregate)
                 newer = JobRow.published < message.sequence
                 session.execute(update(JobRow).where(*mine, newer).values(published=message.sequence))

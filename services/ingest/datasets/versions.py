@@ -7,7 +7,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from aimic import faults
-from aimic.domain.base import canonical_json
 from aimic.domain.dataset import Finding
 from aimic.errors import ConflictError, InvalidInputError
 from aimic.imaging.near import Clusters, clusters
@@ -16,7 +15,8 @@ from services.ingest.datasets import repository
 from services.ingest.datasets.contents import Contents, gather
 from services.ingest.datasets.describing import describe
 from services.ingest.datasets.pictures import spilled
-from services.ingest.datasets.reading import Analysis, load_facts, manifest_key, store_analysis
+from services.ingest.datasets.facts import load_facts
+from services.ingest.datasets.reading import Analysis, manifest_key, store_analysis
 from services.ingest.datasets.tables import DatasetRow, VersionRow
 from services.ingest.dependencies import Ingest
 
@@ -77,14 +77,14 @@ def _worked_out(
         group_keys=contents.group_keys,
         columns=contents.fold_columns(),
     )
-    parts.blobs.put(manifest_key(site, manifest.hash), canonical_json(manifest.model_dump(mode="json")))
+    parts.blobs.put(manifest_key(site, manifest.hash), b"".join(manifest.canonical()))
     return store_analysis(parts.blobs, site, analysis), describe(contents, copies, facts)
 
 
 def _row(parts: Ingest, session: Session, dataset_id: str, contents: Contents, principal: str) -> VersionRow:
     """The newest version's row when its manifest is the same, else a new one; the data set is locked."""
     site = session.info["site"]
-    dataset = session.get_one(DatasetRow, (site, dataset_id), with_for_update=True)
+    dataset = session.get_one(DatasetRow, (site, dataset_id), with_for_update={"key_share": True})
     dataset.classes = list(contents.classes)
     latest = repository.newest(session, site, dataset_id)
     if latest is not None and latest.manifest_hash == contents.manifest.hash:

@@ -29,6 +29,7 @@ from services.ingest.jobs.tables import JobKind, JobRow
 from services.ingest.jobs.weights import JobWeights
 from services.ingest.models import repository as models
 from services.ingest.models.tables import ModelVersionRow
+from services.ingest.writing import serialised
 
 BATCH = 32
 
@@ -96,6 +97,8 @@ def _plan(data: VersionData, info: BundleInfo, indices: tuple[int, ...]) -> plan
 
 def start(parts: Ingest, session: Session, principal: Principal, choice: Choice) -> Evaluation:
     """The evaluation, its task and its opening of locked parts, in the caller's one transaction."""
+    # Openings of locked parts are counted by their time, so they come one after the other.
+    serialised(session, "openings", principal.site)
     now = parts.database.now(session)
     job, tasks = planning.write(session, choice.plan, principal, now)
     row = EvaluationRow(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from aimic.domain.job import Status
@@ -13,6 +13,7 @@ from services.ingest.datasets.reading import VersionData
 from services.ingest.datasets.repository import parts_of
 from services.ingest.jobs.tables import JobRow, LockedRow
 from services.ingest.models.tables import ModelVersionRow
+from services.ingest.writing import serialised
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,22 @@ def _asked(session: Session, site: str, names: Sequence[str]) -> Iterator[tuple[
         fits = or_(LockedRow.sha256.in_(part), LockedRow.pixel_sha256.in_(part), LockedRow.group_key.in_(part))
         rows = session.scalars(select(LockedRow).where(LockedRow.site == site, fits))
         yield from ((row.job_id, (row.sha256, row.pixel_sha256, row.group_key)) for row in rows)
+
+
+def lockers(session: Session, site: str) -> frozenset[str]:
+    """The jobs that have locked anything: when there are no others than before, nothing else is locked either."""
+    locked = exists().where(LockedRow.site == site, LockedRow.job_id == JobRow.id)
+    return frozenset(session.scalars(select(JobRow.id).where(JobRow.site == site, locked)))
+
+
+def refuse_late(session: Session, site: str, data: VersionData, split: Split, known: frozenset[str]) -> None:
+    """ConflictError when another job, started since this one was planned, locks what it would read.
+
+    To the end of the unit of work no other job of the site gets past this.
+    """
+    serialised(session, "locks", site)
+    if lockers(session, site) != known:
+        refuse_reading(earlier(session, site, data), split)
 
 
 def refuse_reading(locks: Locks, split: Split) -> None:

@@ -38,6 +38,8 @@ class Plan:
     findings: tuple[Finding, ...]
     weights: JobWeights
     tasks: tuple[TaskPlan, ...]
+    lockers: frozenset[str] = frozenset()
+    """The jobs whose locked test parts were respected."""
 
 
 def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
@@ -47,6 +49,7 @@ def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
     with parts.database.read(principal.site) as session:
         data = load_version(session, parts.blobs, principal.site, request.dataset, request.version)
         locks = locking.earlier(session, principal.site, data)
+        lockers = locking.lockers(session, principal.site)
     split = _split(data, settings, locks.samples if settings.split.lock_test else ())
     locking.refuse_reading(locks, split)
     serve = defaults.serve(settings, split.k)
@@ -63,6 +66,7 @@ def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
         findings=warnings_for(data, split),
         weights=resolved,
         tasks=plan_tasks(settings, split.k, serve),
+        lockers=lockers,
     )
 
 

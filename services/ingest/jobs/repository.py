@@ -18,7 +18,8 @@ def find(session: Session, site: str, job_id: str, kind: JobKind | None = None) 
 def lock(session: Session, site: str, job_id: str) -> JobRow:
     """A job under its lock, read anew: its tasks and its sequence are ours until the commit."""
     query = select(JobRow).where(JobRow.site == site, JobRow.id == job_id)
-    row = session.scalar(query.with_for_update().execution_options(populate_existing=True))
+    # Its key never changes, so rows that point to it may come in meanwhile.
+    row = session.scalar(query.with_for_update(key_share=True).execution_options(populate_existing=True))
     return _checked(row, job_id, None)
 
 

@@ -9,7 +9,7 @@ from aimic.domain.split import Split
 from aimic.errors import ConflictError
 from services.ingest.audit.service import record
 from services.ingest.dependencies import Ingest
-from services.ingest.jobs import lifecycle, planning, repository, views
+from services.ingest.jobs import lifecycle, locks, planning, repository, views
 from services.ingest.jobs.journal import tell_status
 from services.ingest.jobs.tables import JobKind
 from services.ingest.paging import Page, PageRequest, cut
@@ -27,6 +27,7 @@ class JobService:
 
     def start(self, session: Session, principal: Principal, plan: planning.Plan) -> Job:
         """Job, tasks and wake-ups in the caller's one transaction."""
+        locks.refuse_late(session, principal.site, plan.data, plan.split, plan.lockers)
         now = self._database.now(session)
         job, tasks = planning.write(session, plan, principal, now)
         words = "The job waits for a worker."

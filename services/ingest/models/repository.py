@@ -1,22 +1,36 @@
 """The rows of models."""
 
+from datetime import datetime
+
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from aimic.domain.model import Stage
 from aimic.errors import NotFoundError
 from services.ingest.models.tables import ModelRow, ModelVersionRow
+from services.ingest.writing import insert_new
 
 
 def lock(session: Session, site: str, name: str) -> ModelRow | None:
     """The name's row under its lock, if there is one."""
-    query = select(ModelRow).where(ModelRow.site == site, ModelRow.name == name).with_for_update()
+    query = select(ModelRow).where(ModelRow.site == site, ModelRow.name == name).with_for_update(key_share=True)
     return session.scalar(query.execution_options(populate_existing=True))
+
+
+def lock_new(session: Session, site: str, name: str, principal: str, now: datetime) -> ModelRow:
+    """The name's row under its lock, made when missing."""
+    row = lock(session, site, name)
+    if row is None:
+        made = {"site": site, "name": name, "versions": 0, "sequence": 0, "created_by": principal, "created_at": now}
+        insert_new(session, ModelRow, [made])
+        row = lock(session, site, name)
+        assert row is not None
+    return row
 
 
 def version(session: Session, site: str, name: str, number: int) -> ModelVersionRow:
     """One version; NotFoundError."""
-    row = session.get(ModelVersionRow, (site, name, number))
+    row = session.get(ModelVersionRow, (site, name, number), populate_existing=True)
     if row is None:
         raise NotFoundError(f"There is no version {number} of a model {name!r} at this site.")
     return row

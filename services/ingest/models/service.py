@@ -44,13 +44,7 @@ def check_name(name: str) -> str:
 
 def register(session: Session, bundle: StoredBundle, name: str, origin: Origin, now: datetime) -> ModelVersionRow:
     """The bundle as the name's next version. The first version of a name serves; later ones are candidates."""
-    model = repository.lock(session, origin.site, name)
-    if model is None:
-        model = ModelRow(
-            site=origin.site, name=name, versions=0, sequence=0, created_by=origin.principal, created_at=now
-        )
-        session.add(model)
-        session.flush()
+    model = repository.lock_new(session, origin.site, name, origin.principal, now)
     model.versions += 1
     row = ModelVersionRow(
         site=origin.site,
@@ -78,10 +72,10 @@ def register(session: Session, bundle: StoredBundle, name: str, origin: Origin, 
 
 def promote(session: Session, principal: Principal, name: str, number: int, now: datetime) -> ModelVersionRow:
     """Let this version serve; the one that served becomes a candidate."""
+    model = repository.lock(session, principal.site, name)
     row = repository.version(session, principal.site, name, number)
     if row.stage == Stage.RETIRED:
         raise ConflictError(f"{name}:{number} is retired, so it can't serve. Import it again if it is wanted.")
-    model = repository.lock(session, principal.site, name)
     assert model is not None
     if row.stage != Stage.SERVING:
         for other in repository.of_name(session, principal.site, name):
@@ -113,6 +107,7 @@ def register_import(
     used_up = uploads.find(session, principal.site, upload, lock=True)
     if used_up is not None:
         used_up.expires_at = now
+    repository.lock_new(session, principal.site, name, principal.name, now)
     for known in repository.of_name(session, principal.site, name):
         if known.bundle_hash == bundle.hash:
             return known

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from services.ingest.database import database_clock
 from services.ingest.sites.tables import SiteRecord
+from services.ingest.writing import insert_new
 
 
 class SiteKey:
@@ -36,7 +37,7 @@ def site_key(session: Session, site: str) -> SiteKey:
     """The site's key, drawn at its first use; `session` is a unit of work that writes."""
     row = session.get(SiteRecord, site)
     if row is None:
-        row = SiteRecord(site=site, key=secrets.token_bytes(32), created_at=database_clock(session))
-        session.add(row)
-        session.flush()
+        drawn = {"site": site, "key": secrets.token_bytes(32), "created_at": database_clock(session)}
+        insert_new(session, SiteRecord, [drawn])
+        row = session.get_one(SiteRecord, site)  # perhaps the one that another replica drew at this moment
     return SiteKey(row.key)

@@ -40,10 +40,11 @@ def keep(parts: Ingest, principal: Principal, upload_id: str) -> WeightsFile:
 
 def noted(session: Session, parts: Ingest, principal: Principal, upload_id: str, kept: WeightsFile) -> WeightsFile:
     """Write down that the file was kept, and let the upload go."""
+    row = repository.find(session, principal.site, upload_id, lock=True)
     now = parts.database.now(session)
-    record(session, now, principal.site, principal.name, "weights.add", kept.sha256)
-    if row := repository.find(session, principal.site, upload_id, lock=True):
+    if row is not None:
         row.expires_at = now
+    record(session, now, principal.site, principal.name, "weights.add", kept.sha256)
     return kept
 
 
