@@ -1,55 +1,11 @@
 """A store behind a bound: however slow it is, only so many threads wait for it, and the rest of the service goes on."""
 
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from aimic.errors import UnavailableError
+from aimic.adapters.bounds import Fuse, Slots
 from aimic.ports.blobs import BlobInfo, Blobs
-
-
-class Slots:
-    """So many at once, so many that wait, each for so long; everybody else is sent away at once."""
-
-    def __init__(self, at_once: int, waiting: int, patience_s: float) -> None:
-        self._free = at_once
-        self._room = waiting
-        self._patience_s = patience_s
-        self._changed = threading.Condition()
-
-    def room(self) -> int:
-        """How many more may come without being sent away."""
-        with self._changed:
-            return self._free + self._room
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a slot within the block; UnavailableError when there is none in time."""
-        if not self._take():
-            raise UnavailableError(
-                "The object store answers too slowly for everybody who asks for it just now. What was acknowledged is "
-                "kept and nothing of this request was done; try again shortly.",
-            )
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += 1
-                self._changed.notify()
-
-    def _take(self) -> bool:
-        with self._changed:
-            if self._free == 0:
-                if self._room == 0:
-                    return False
-                self._room -= 1
-                self._changed.wait_for(lambda: self._free > 0, self._patience_s)
-                self._room += 1
-            if self._free == 0:
-                return False
-            self._free -= 1
-            return True
 
 
 class BoundedBlobs:
@@ -61,55 +17,64 @@ class BoundedBlobs:
     their bound is below the number of those (`records_connections`), so that a slow store doesn't take them all.
     """
 
-    def __init__(self, store: Blobs, calls: Slots | None = None, pieces: Slots | None = None) -> None:
+    def __init__(
+        self, store: Blobs, calls: Slots | None = None, pieces: Slots | None = None, fuse: Fuse | None = None
+    ) -> None:
         self._store = store
+        self._fuse = fuse or Fuse(most=4, pause_s=2.0)
         self._calls = calls or Slots(at_once=10, waiting=5, patience_s=3.0)
         self._pieces = pieces or Slots(at_once=8, waiting=8, patience_s=10.0)
 
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        with self._calls.one(), self._fuse.guarding():
+            yield
+
     def put(self, key: str, data: bytes | BinaryIO) -> BlobInfo:
         """See Blobs."""
-        with self._calls.one():
+        with self._call():
             return self._store.put(key, data)
 
     def get(self, key: str) -> bytes:
         """See Blobs."""
-        with self._calls.one():
+        with self._call():
             return self._store.get(key)
 
     def read(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """See Blobs."""
-        pieces = self._store.read(key, offset, length)
-        slots = self._calls
+        """See Blobs; the first piece is fetched now."""
+        with self._call():
+            pieces = self._store.read(key, offset, length)
+            first = next(pieces, None)
+        return self._rest(first, pieces)
+
+    def _rest(self, piece: bytes | None, pieces: Iterator[bytes]) -> Iterator[bytes]:
         try:
-            while True:
-                with slots.one():
-                    piece = next(pieces, None)
-                if piece is None:
-                    return
+            while piece is not None:
                 yield piece
-                slots = self._pieces
+                with self._pieces.one():
+                    piece = next(pieces, None)
         finally:
             if isinstance(pieces, Generator):
                 pieces.close()
 
     def stat(self, key: str) -> BlobInfo:
         """See Blobs."""
-        with self._calls.one():
+        with self._call():
             return self._store.stat(key)
 
     def exists(self, key: str) -> bool:
         """See Blobs."""
-        with self._calls.one():
+        with self._call():
             return self._store.exists(key)
 
     def delete(self, key: str) -> None:
         """See Blobs."""
-        with self._calls.one():
+        with self._call():
             self._store.delete(key)
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         """See Blobs."""
-        with self._calls.one():
+        with self._call():
             # Housekeeping of few objects; whole, so that no slot is held between two of them.
             return iter([*self._store.list(prefix)])
 

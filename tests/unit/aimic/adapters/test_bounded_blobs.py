@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from aimic.adapters.bounded_blobs import BoundedBlobs, Slots
+from aimic.adapters.bounded_blobs import BoundedBlobs
+from aimic.adapters.bounds import Fuse, Slots
 from aimic.adapters.local_blobs import LocalBlobs
-from aimic.errors import UnavailableError
+from aimic.errors import FullError, NotFoundError, UnavailableError
 
 KEY = "local/a"
 
@@ -90,3 +91,34 @@ def test_a_slow_reader_holds_no_slot_between_two_pieces(tmp_path: Path) -> None:
     first, second = blobs.read(KEY), blobs.read(KEY)
     assert len(next(first)) == len(next(second)) == len(next(first)) == 1 << 20
     assert sum(map(len, [*first, *second])) == 3 << 20
+
+
+def test_after_failures_in_a_row_one_tries_for_all() -> None:
+    now = [100.0]
+    fuse = Fuse(most=2, pause_s=2.0, clock=lambda: now[0])
+    tried = 0
+
+    def use(error: Exception | None) -> None:
+        nonlocal tried
+        with fuse.guarding():
+            tried += 1
+            if error is not None:
+                raise error
+
+    away = UnavailableError("The store is away.", retry_after_s=7)
+    for error in (away, NotFoundError("It isn't there."), away, FullError("It is full."), away, away):
+        with pytest.raises(type(error)):
+            use(error)
+    assert tried == 6  # only the last two were in a row
+    with pytest.raises(UnavailableError, match=r"The store is away\."):
+        use(None)
+    now[0] += 2.1
+    with pytest.raises(UnavailableError):
+        use(away)
+    with pytest.raises(UnavailableError):
+        use(None)
+    assert tried == 7
+    now[0] += 2.1
+    use(None)
+    use(None)
+    assert tried == 9
