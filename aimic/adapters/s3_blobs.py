@@ -100,8 +100,9 @@ class S3Blobs:
         return self._store.signer.presigned_get_object(self._bucket, key, expires=_term(ttl_s))
 
     def url_to_put(self, key: str, ttl_s: int) -> str:
-        """A presigned address for one PUT of the whole object, as `url_to_get`."""
+        """A presigned address for one PUT of the whole object, as `url_to_get`; a worker can't make the bucket."""
         key_parts(key)
+        self._store.ensure_bucket()
         return self._store.signer.presigned_put_object(self._bucket, key, expires=_term(ttl_s))
 
     def ping(self) -> None:

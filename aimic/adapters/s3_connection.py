@@ -35,6 +35,7 @@ class Connection:
     def __init__(self, address: Address, keys: tuple[str, str], trust: ssl.SSLContext, proxy: str | None) -> None:
         self.address = address
         self._keys = keys
+        self._has_bucket = False
         self.client = self._client(address.endpoint, _pool(TIMEOUT, trust, proxy))
         self.signer = self._client(address.worker_endpoint, _pool(TIMEOUT, trust, proxy))
         """Signs addresses for workers, without a request: the signature covers the host they ask."""
@@ -65,7 +66,14 @@ class Connection:
             self._make_bucket(self.client)
             return work()
 
-        return self.call(in_bucket, what)
+        answer = self.call(in_bucket, what)
+        self._has_bucket = True
+        return answer
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket if it may be missing: asks once in the life of a process that has not stored anything."""
+        if not self._has_bucket:
+            self.ping()
 
     def ping(self) -> None:
         """One cheap request within 3 s; makes the bucket if it is missing."""
@@ -75,6 +83,7 @@ class Connection:
                 self._make_bucket(self._pinger)
 
         self.call(ask, self.address.bucket, PING_RETRY_S)
+        self._has_bucket = True
 
     def _make_bucket(self, client: Minio) -> None:
         bucket = self.address.bucket

@@ -88,6 +88,8 @@ def send(source: Path, url: str) -> None:
     def work(_: "_Patience") -> None:
         with source.open("rb") as data:
             response = client().put(url, content=data, headers=headers, timeout=_SEND_TIMEOUT)
+        if response.status_code == 404:
+            raise UnavailableError(f"The object store's bucket is gone, so {source.name} can't be written.")
         if response.is_error:
             raise _refusal(response, source.name)
 

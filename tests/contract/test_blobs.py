@@ -1,32 +1,35 @@
 """The promise of `aimic.ports.blobs.Blobs`, asked of every adapter."""
 
-import errno
+import hashlib
 import io
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import BinaryIO, cast
 
 import pytest
 
 from aimic import wiring
-from aimic.adapters import local_blobs
-from aimic.adapters.local_blobs import LocalBlobs
-from aimic.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from aimic.errors import InvalidInputError, NotFoundError
 from aimic.ports.blobs import Blobs
 from aimic.settings import Settings
+from services.local.servers.minio import Minio
+from services.local.servers.together import fields
+from services.trainer import transfer
 
 Reopen = Callable[[], Blobs]
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.servers)])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
     """A way to open the same store, as another process or a restart would."""
-    urls = {"local": f"file://{tmp_path}/objects"}
-    settings = Settings(home=tmp_path, blobs_url=urls[request.param])
+    if request.param == "s3":
+        server: Minio = request.getfixturevalue("minio_server")
+        settings = Settings(home=tmp_path, **fields(server.environment(bucket=None)))
+    else:
+        settings = Settings(home=tmp_path, blobs_url=f"file://{tmp_path}/objects")
     return lambda: wiring.blobs(settings)
 
 
@@ -69,6 +72,42 @@ def test_a_range_is_cut_at_the_end(blobs: Blobs, offset: int, length: int | None
     assert b"".join(blobs.read("r", offset, length)) == expected
 
 
+def test_a_range_of_a_large_object_is_that_range(blobs: Blobs) -> None:
+    data = os.urandom(9 << 20)  # in more than one part, where a store has parts
+    blobs.put("big", io.BytesIO(data))
+    start = (8 << 20) - 5
+    assert b"".join(blobs.read("big", start, 10)) == data[start : start + 10]
+    assert b"".join(blobs.read("big", start)) == data[start:]
+
+
+def test_a_file_is_stored_from_where_it_stands(blobs: Blobs) -> None:
+    for size in (10, 9 << 20):
+        file = io.BytesIO(b"head" + b"x" * size)
+        file.seek(4)
+        assert blobs.put("rest", file).size == size
+        assert blobs.get("rest") == b"x" * size
+
+
+class _Pipe(io.RawIOBase):
+    """Bytes that come once, in small gulps."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._data.read(min(size, 100_000))
+
+
+def test_a_source_that_cannot_be_read_twice_is_stored(blobs: Blobs) -> None:
+    for size in (0, 10, 9 << 20):
+        data = os.urandom(size)
+        assert blobs.put("pipe", cast("BinaryIO", _Pipe(data))).size == size
+        assert b"".join(blobs.read("pipe")) == data
+
+
 def test_a_negative_range_is_refused(blobs: Blobs) -> None:
     blobs.put("r", b"0123456789")
     with pytest.raises(InvalidInputError):
@@ -81,6 +120,16 @@ def test_putting_again_is_harmless(blobs: Blobs) -> None:
     blobs.put("a/b", b"same")
     blobs.put("a/b", b"same")
     assert blobs.get("a/b") == b"same"
+    assert [info.key for info in blobs.list("a/")] == ["a/b"]
+
+
+def test_a_put_repeated_by_many_at_once_is_one_object(blobs: Blobs, reopen: Reopen) -> None:
+    data = os.urandom(9 << 20)
+    with ThreadPoolExecutor(3) as pool:
+        stores = [blobs, reopen(), reopen()]
+        sizes = [info.size for info in pool.map(lambda store: store.put("a/b", io.BytesIO(data)), stores)]
+    assert sizes == [len(data)] * 3
+    assert blobs.get("a/b") == data
     assert [info.key for info in blobs.list("a/")] == ["a/b"]
 
 
@@ -115,6 +164,26 @@ def test_list_names_what_starts_with_the_prefix(blobs: Blobs) -> None:
     assert {info.key for info in blobs.list("")} == {"s/a1", "s/a2/x", "s/b", "t/a"}
     assert {info.size for info in blobs.list("s/a2/")} == {6}
     assert list(blobs.list("nothing/")) == []
+
+
+def test_list_goes_on_where_a_store_ends_its_page(blobs: Blobs) -> None:
+    keys = {f"n/{number:04}" for number in range(1001)}
+    with ThreadPoolExecutor(8) as pool:
+        assert {info.key for info in pool.map(lambda key: blobs.put(key, b""), keys)} == keys
+    assert {info.key for info in blobs.list("n/")} == keys
+
+
+def test_a_worker_with_nothing_but_addresses_writes_and_reads(blobs: Blobs, tmp_path: Path) -> None:
+    sent, got = tmp_path / "sent", tmp_path / "got"
+    sent.write_bytes(os.urandom(3 << 20))
+    transfer.send(sent, blobs.url_to_put("s/tasks/1/0", 60))
+    assert blobs.get("s/tasks/1/0") == sent.read_bytes()
+    url = blobs.url_to_get("s/tasks/1/0", 60)
+    sha256 = hashlib.sha256(sent.read_bytes()).hexdigest()
+    assert transfer.read(url, "it", sha256) == sent.read_bytes()
+    assert transfer.fetch(url, got, "it").read_bytes() == sent.read_bytes()
+    with pytest.raises(NotFoundError):
+        transfer.read(blobs.url_to_get("s/tasks/1/1", 60), "it")
 
 
 @pytest.mark.parametrize(
@@ -190,11 +259,14 @@ class _Breaks(io.BytesIO):
         return piece
 
 
-def test_a_source_that_breaks_leaves_nothing(blobs: Blobs) -> None:
-    with pytest.raises(ValueError, match="went away"):
-        blobs.put("broken", _Breaks(b"half"))
-    assert not blobs.exists("broken")
-    assert list(blobs.list("")) == []
+@pytest.mark.parametrize("size", [4, 9 << 20])
+def test_a_source_that_breaks_leaves_nothing(blobs: Blobs, size: int) -> None:
+    blobs.put("kept", b"before")
+    for key in ("broken", "kept"):
+        with pytest.raises(ValueError, match="went away"):
+            blobs.put(key, _Breaks(b"x" * size))
+    assert blobs.get("kept") == b"before"
+    assert [info.key for info in blobs.list("")] == ["kept"]
 
 
 def test_ping_is_quiet_when_the_store_is_there(blobs: Blobs) -> None:
@@ -202,78 +274,10 @@ def test_ping_is_quiet_when_the_store_is_there(blobs: Blobs) -> None:
     assert list(blobs.list("")) == []
 
 
-class TestLocal:
-    """What only files have."""
-
-    @pytest.fixture
-    def root(self, tmp_path: Path) -> Path:
-        return tmp_path / "ob jects"
-
-    @pytest.fixture
-    def local(self, root: Path) -> LocalBlobs:
-        return LocalBlobs(root)
-
-    def test_making_one_opens_nothing(self, local: LocalBlobs, root: Path) -> None:
-        assert not root.exists()
-
-    def test_urls_are_paths_in_an_existing_directory(self, local: LocalBlobs) -> None:
-        put = Path(unquote(urlsplit(local.url_to_put("s/tasks/1/0", 60)).path))
-        put.write_bytes(b"from the worker")
-        assert local.get("s/tasks/1/0") == b"from the worker"
-        assert local.url_to_get("s/tasks/1/0", 60) == put.as_uri()
-
-    def test_a_full_disk_is_said_in_words_and_leaves_nothing(
-        self, local: LocalBlobs, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        local.put("before", b"safe")
-
-        def full(_: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(UnavailableError, match="full") as caught:
-            local.put("after", b"x" * 1000)
-        assert caught.value.retry_after_s
-        assert not local.exists("after")
-        assert local.get("before") == b"safe"
-        assert [path.name for path in root.rglob("*") if path.is_file()] == ["before"]
-
-    def test_ping_tells_of_a_disk_nearly_full(self, local: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Usage(NamedTuple):
-            free: int
-
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free=local_blobs.MIN_FREE - 1))
-        with pytest.raises(UnavailableError, match="full"):
-            local.ping()
-
-    def test_ping_tells_of_a_place_that_is_no_directory(self, local: LocalBlobs, root: Path) -> None:
-        root.write_text("a file")
-        with pytest.raises((UnavailableError, ConflictError)):
-            local.ping()
-
-    def test_an_object_is_no_directory(self, local: LocalBlobs) -> None:
-        local.put("a", b"1")
-        with pytest.raises(ConflictError):
-            local.put("a/b", b"2")
-        assert local.get("a") == b"1"
-
-    def test_what_a_killed_process_left_is_swept_when_old(self, local: LocalBlobs, root: Path) -> None:
-        tmp = root / "~tmp"
-        tmp.mkdir(parents=True)
-        (tmp / "old").write_bytes(b"x")
-        (tmp / "new").write_bytes(b"x")
-        os.utime(tmp / "old", (1, 1))
-        local.put("a", b"1")
-        assert [path.name for path in tmp.iterdir()] == ["new"]
-
-    def test_a_delete_removes_the_directories_it_empties(self, local: LocalBlobs, root: Path) -> None:
-        local.put("s/x/y/0", b"1")
-        local.delete("s/x/y/0")
-        assert not (root / "s").exists()
-
-
 @pytest.fixture(autouse=True)
-def _no_leftover_threads() -> Iterator[None]:
+def _no_leftover_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.node.get_closest_marker("servers"):
+        request.getfixturevalue("minio_server")  # whose threads are not ours
     before = threading.active_count()
     yield
     assert threading.active_count() == before

@@ -240,7 +240,7 @@ def test_a_source_that_changes_is_not_stored(blobs: S3Blobs, store: Store) -> No
     assert store.seen[-1].method == "DELETE"
 
 
-def test_addresses_for_workers_are_made_without_a_request(store: Store, tmp_path: Path) -> None:
+def test_addresses_name_the_host_that_workers_reach(store: Store, tmp_path: Path) -> None:
     blobs = S3Blobs.of(
         Settings(
             home=tmp_path,
@@ -250,12 +250,13 @@ def test_addresses_for_workers_are_made_without_a_request(store: Store, tmp_path
             s3_secret_key="hunter2",
         )
     )
-    for url in (blobs.url_to_get("a/b", 10**9), blobs.url_to_put("a/b", 10**9)):
+    store.answers = [_says(200)]
+    for url in (blobs.url_to_get("a/b", 10**9), blobs.url_to_put("a/b", 10**9), blobs.url_to_put("a/b", 10**9)):
         parts = urlsplit(url)
         assert (parts.scheme, parts.netloc, parts.path) == ("https", "s3.hospital.example", "/cells/a/b")
         assert parse_qs(parts.query)["X-Amz-Expires"] == [str(7 * 24 * 3600)]
         assert "hunter2" not in url
-    assert store.seen == []
+    assert [(seen.method, seen.path) for seen in store.seen] == [("HEAD", "/cells")]
 
 
 @pytest.mark.parametrize(
