@@ -1,0 +1,156 @@
+"""The real servers as ground: each behind a proxy that can be cut and slowed, two of them on small disks."""
+
+import contextlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from sqlalchemy import Engine, create_engine, make_url
+
+from aimic.events import DEAD, MESSAGES
+from services.local.servers.install import installed
+from services.local.servers.together import Servers
+from services.local.servers.toxiproxy import Proxy, Toxiproxy
+
+DISK_MIB = {"postgres": 512, "minio": 256}
+SLOW_MS = 300
+_BALLAST = "ballast"
+_CHUNK = bytes(1 << 20)
+
+
+class Disk:
+    """A small disk of its own, an image file mounted by root, that can be filled and emptied."""
+
+    def __init__(self, image: Path, mount: Path, mib: int) -> None:
+        self._image, self._mount, self._mib = image, mount, mib
+
+    def mount(self) -> None:
+        """Make and mount it; it goes with `unmount`."""
+        self._mount.mkdir(parents=True, exist_ok=True)
+        with self._image.open("wb") as file:
+            file.truncate(self._mib << 20)
+        for command in (
+            ("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0", str(self._image)),
+            ("mount", "-o", "loop", str(self._image), str(self._mount)),
+        ):
+            subprocess.run(command, check=True, capture_output=True)
+
+    def unmount(self) -> None:
+        """Let go of it."""
+        subprocess.run(("umount", "-l", str(self._mount)), check=False, capture_output=True)
+        self._image.unlink(missing_ok=True)
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        descriptor = os.open(self._mount / _BALLAST, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as file, contextlib.suppress(OSError):
+            for size in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while file.write(_CHUNK[:size]):
+                        pass
+
+    def empty(self) -> None:
+        """Give the room back."""
+        (self._mount / _BALLAST).unlink(missing_ok=True)
+
+
+class Real:
+    """PostgreSQL, Kafka and MinIO, started for this stack alone."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        home.mkdir(parents=True, exist_ok=True)
+        self.servers = Servers.on(home, durable=False)
+        self._toxiproxy = Toxiproxy(installed().toxiproxy)
+        self._proxies: dict[str, Proxy] = {}
+        self._disks = {name: Disk(home / f"{name}.img", home / name, mib) for name, mib in DISK_MIB.items()}
+
+    def start(self) -> None:
+        """Disks, servers, proxies."""
+        for disk in self._disks.values():
+            disk.mount()
+        self.servers.start()
+        self._toxiproxy.start()
+        servers, proxy = self.servers, self._toxiproxy.proxy
+        self._proxies = {
+            "postgres": proxy(f"127.0.0.1:{servers.postgres.port}"),
+            "kafka": proxy(f"127.0.0.1:{servers.kafka.behind_proxy_port}", servers.kafka.proxied_port),
+            "minio": proxy(f"127.0.0.1:{servers.minio.port}"),
+        }
+
+    def stop(self) -> None:
+        """End them and give the disks back."""
+        self._toxiproxy.stop()
+        self.servers.stop()
+        for disk in self._disks.values():
+            disk.unmount()
+
+    def environment(self) -> dict[str, str]:
+        """Through the proxies."""
+        servers = self.servers
+        return {
+            **servers.postgres.database.environment(self._proxies["postgres"].port),
+            **servers.minio.environment(port=self._proxies["minio"].port),
+            "AIMIC_EVENTS_URL": servers.kafka.proxied_url,
+        }
+
+    def direct(self) -> dict[str, str]:
+        """Past them."""
+        return self.servers.environment()
+
+    def engine(self) -> Engine:
+        """As the superuser, whom row-level security doesn't bind."""
+        postgres = self.servers.postgres
+        url = make_url(f"postgresql+psycopg://postgres@127.0.0.1:{postgres.port}/{postgres.database.name}")
+        return create_engine(url.set(password=postgres.secret("postgres")), pool_pre_ping=True)
+
+    def break_(self, kind: str, server: str) -> None:
+        """Until `heal`."""
+        if kind == "cut":
+            self._proxies[server].cut()
+        elif kind == "slow":
+            self._proxies[server].slow(SLOW_MS)
+        else:
+            self._disks[server].fill()
+
+    def empty_topics(self) -> None:
+        """Delete every topic, as somebody may who thinks that a broker is a cache."""
+        admin = KafkaAdminClient(bootstrap_servers=self._broker())
+        try:
+            admin.delete_topics(list(MESSAGES))
+        finally:
+            admin.close()
+
+    def heal(self) -> None:
+        """Connections, room on the disks, and servers that didn't survive the want of it."""
+        for disk in self._disks.values():
+            disk.empty()
+        for proxy in self._proxies.values():
+            proxy.heal()
+        for server in self.servers.all:
+            server.start()
+
+    def dead_letters(self) -> tuple[str, ...]:
+        """Everything in the dead-letter topic."""
+        consumer = KafkaConsumer(bootstrap_servers=self._broker(), enable_auto_commit=False)
+        try:
+            part = TopicPartition(DEAD, 0)
+            if part.partition not in (consumer.partitions_for_topic(DEAD) or ()):
+                return ()
+            consumer.assign([part])
+            consumer.seek_to_beginning(part)
+            end, found, until = consumer.end_offsets([part])[part], [], time.monotonic() + 10
+            while consumer.position(part) < end and time.monotonic() < until:
+                for records in consumer.poll(timeout_ms=500).values():
+                    found += [record.value.decode(errors="replace")[:500] for record in records]
+            return tuple(found)
+        except KafkaError as error:
+            return (f"the dead-letter topic can't be read: {error!r}",)
+        finally:
+            consumer.close()
+
+    def _broker(self) -> str:
+        return self.servers.kafka.url.removeprefix("kafka://")
