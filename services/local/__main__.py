@@ -18,7 +18,7 @@ from services.local.cli.models import evaluate
 from services.local.cli.predict import predict
 from services.local.cli.session import err, out
 from services.local.cli.train import train
-from services.local.settings import LocalSettings
+from services.local.settings import LocalSettings, Profile
 
 app = typer.Typer(
     help="Train, judge and serve classifiers of cell images, without writing code.",
@@ -33,16 +33,26 @@ for command in (train, predict, evaluate, doctor):
     app.command()(command)
 
 
+ProfileOption = Annotated[
+    Profile | None,
+    typer.Option(help="local: files and SQLite (default). servers: PostgreSQL, Kafka and MinIO on this machine."),
+]
+
+
 @app.command()
 def up(
     home: Annotated[Path | None, typer.Option(help="Where everything is kept; ~/.aimic by default.")] = None,
     port: Annotated[int | None, typer.Option(help="The one port for browsers and clients; 8080 by default.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback only with a key.")] = None,
+    profile: ProfileOption = None,
+    trainers: Annotated[int | None, typer.Option(help="Trainers to run side by side; 1 by default.")] = None,
+    ingests: Annotated[int | None, typer.Option(help="Ingests to run side by side (profile servers).")] = None,
 ) -> None:
     """Start the whole platform on this machine; Ctrl-C stops it."""
     from services.local.up import up as run
 
     given: dict[str, Any] = {"home": home, "port": port, "host": host}
+    given |= {"profile": profile, "trainers": trainers, "ingests": ingests}
     run(LocalSettings(**{key: value for key, value in given.items() if value is not None}), out)
 
 
@@ -50,11 +60,14 @@ def up(
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End with the job's exit status instead of staying up.")] = False,
     home: Annotated[Path | None, typer.Option(help="Where everything is kept; ~/.aimic-demo by default.")] = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Start the platform on drawn images (no medical meaning) and carry one whole job through it."""
     from services.local.demo.run import run_demo
 
-    raise typer.Exit(run_demo(home or Path.home() / ".aimic-demo", once))
+    chosen = profile or Profile.LOCAL
+    default = Path.home() / (".aimic-demo" if chosen is Profile.LOCAL else f".aimic-demo-{chosen}")
+    raise typer.Exit(run_demo(home or default, once, chosen))
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ class Part:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(self.spec.stop_signal)
 
-    def stop(self, deadline: float) -> None:
+    def end(self, deadline: float) -> None:
         """Wait until `deadline` (monotonic seconds), then end it and every descendant by force."""
         if self._process is None:
             return

@@ -1,8 +1,6 @@
-"""The whole platform as one tree of processes."""
+"""The whole platform as one tree of processes: servers first, services on top of them."""
 
-import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,45 +9,20 @@ from pathlib import Path
 import httpx
 
 from services.local.part import Part, PartSpec
-from services.local.settings import LocalSettings
+from services.local.servers.server import Server
 
-logger = logging.getLogger(__name__)
-
-STOP_S = 8.0
-"""Time the parts get to finish; with the ends by force it stays below the promised 10 s."""
-
-
-def part_specs(settings: LocalSettings) -> tuple[PartSpec, ...]:
-    """The five parts, in the order in which they are started."""
-    modules = {
-        "ingest": ("services.ingest", settings.ingest_ops_port),
-        "inference": ("services.inference", settings.inference_ops_port),
-        "trainer": ("services.trainer", settings.trainer_ops_port),
-        "dashboard": ("services.dashboard", settings.dashboard_ops_port),
-        "front": ("services.local.front", settings.front_ops_port),
-    }
-    common = settings.child_environment()
-    # Only the front and the gRPC port may face the network; the rest stays on loopback behind the front.
-    # Operations ports ask for no key, so they never do.
-    hosts = {name: {"AIMIC_HOST": "127.0.0.1", "AIMIC_OPS_HOST": "127.0.0.1"} for name in modules}
-    hosts["front"] |= {"AIMIC_HOST": settings.host}
-    hosts["inference"] |= {"AIMIC_INFERENCE_GRPC_HOST": settings.host}
-    return tuple(
-        PartSpec(
-            name=name,
-            command=(sys.executable, "-m", module),
-            ops_port=port,
-            environment={**common, **hosts[name]},
-        )
-        for name, (module, port) in modules.items()
-    )
+STOP_S = 8.5
+"""Time all get to finish; with the ends by force it stays below the promised 10 s."""
+SERVERS_STOP_S = 2.0
+"""Of that, what the servers keep for themselves. They survive kill -9, so it is for tidiness."""
 
 
 class Supervisor:
-    """Starts the parts, keeps them running, and ends them all."""
+    """Starts the parts, keeps them running, and ends them all. Servers start before the rest and end after it."""
 
-    def __init__(self, specs: tuple[PartSpec, ...], logs: Path) -> None:
+    def __init__(self, specs: tuple[PartSpec, ...], logs: Path, servers: tuple[Server, ...] = ()) -> None:
         self._parts = [Part(spec, logs) for spec in specs]
+        self._servers = servers
         self._stopping = threading.Event()
 
     def stop_on_signals(self) -> None:
@@ -59,25 +32,36 @@ class Supervisor:
 
     def run(self, when_ready: Callable[[], None]) -> None:
         """Keep the parts running until asked to stop. `when_ready` is called once, on this thread."""
-        for part in self._parts:
-            part.start()
         announced = False
+        everyone: tuple[Part | Server, ...] = (*self._servers, *self._parts)
         try:
-            while not self._stopping.wait(0.1):
+            self._start_servers()
+            if not self._stopping.is_set():
                 for part in self._parts:
-                    part.watch()
+                    part.start()
+            while not self._stopping.wait(0.1):
+                for one in everyone:
+                    one.watch()
                 if not announced and self._all_ready():
                     announced = True
                     when_ready()
         finally:
             self._stop_all()
 
+    def _start_servers(self) -> None:
+        for server in self._servers:
+            server.launch()
+        for server in self._servers:
+            server.wait(self._stopping.is_set)
+
     def _stop_all(self) -> None:
-        deadline = time.monotonic() + STOP_S
-        for part in self._parts:
-            part.ask_to_stop()
-        for part in self._parts:
-            part.stop(deadline)
+        last = time.monotonic() + STOP_S
+        deadline = last - SERVERS_STOP_S if self._servers else last
+        for group, end in ((self._parts, deadline), (self._servers, last)):
+            for one in group:
+                one.ask_to_stop()
+            for one in group:
+                one.end(end)
 
     def _all_ready(self) -> bool:
         return all(is_ready(port) is None for part in self._parts if (port := part.spec.ops_port) is not None)

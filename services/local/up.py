@@ -3,15 +3,18 @@
 import logging
 import os
 import shutil
-import socket
 
 from rich.console import Console
 
 from aimic.auth import refuse_open_bind
 from aimic.errors import ConflictError, UnavailableError
 from services.local.lock import HomeLock
-from services.local.settings import LocalSettings
-from services.local.supervisor import Supervisor, part_specs
+from services.local.parts import part_specs, servers_of
+from services.local.servers import install
+from services.local.servers.ports import is_taken
+from services.local.servers.together import Servers
+from services.local.settings import LocalSettings, Profile
+from services.local.supervisor import Supervisor
 
 _MIN_FREE_BYTES = 500 * 2**20
 
@@ -23,17 +26,22 @@ def up(settings: LocalSettings, console: Console) -> None:
     about = {"pid": os.getpid(), "url": settings.front_url, "ports": settings.ports()}
     lock.acquire(about)
     try:
+        _check_profile(settings)
         _check_ports(settings)
         _check_disk(settings)
+        servers = servers_of(settings)
+        if servers is not None:
+            install.everything()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        supervisor = Supervisor(part_specs(settings), settings.home / "logs")
+        logs = settings.home / "logs"
+        supervisor = Supervisor(part_specs(settings, servers), logs, servers.all if servers else ())
         supervisor.stop_on_signals()
         console.print(f"Starting AIMIC on {settings.home} (Ctrl-C stops it) …")
 
         def ready() -> None:
             lock.tell({**about, "ready": True})
-            _announce(settings, console)
+            _announce(settings, servers, console)
 
         supervisor.run(ready)
         console.print("Stopped. Your data and unfinished jobs are kept; `aimic up` goes on with them.")
@@ -41,24 +49,29 @@ def up(settings: LocalSettings, console: Console) -> None:
         lock.release()
 
 
+def _check_profile(settings: LocalSettings) -> None:
+    # The data of one profile is invisible to the other: a person would think that it was lost.
+    with_servers, local = settings.servers_home.exists(), (settings.home / "records.db").exists()
+    if settings.profile is Profile.SERVERS and local:
+        raise ConflictError(
+            f"{settings.home} holds data of the profile local (files and SQLite), which the servers would not see. "
+            "Give the servers a --home of their own, or start without --profile servers. Nothing was changed."
+        )
+    if settings.profile is Profile.LOCAL and with_servers:
+        raise ConflictError(
+            f"{settings.home} holds data of the profile servers (PostgreSQL, Kafka, MinIO). Start it with "
+            "--profile servers, or give another --home. Nothing was changed."
+        )
+
+
 def _check_ports(settings: LocalSettings) -> None:
-    taken = [(name, port) for name, port in settings.ports().items() if _is_taken(port)]
+    taken = [(name, port) for port, name in settings.bound().items() if is_taken(port)]
     if taken:
         words = ", ".join(f"{port} (AIMIC_{name.upper()})" for name, port in taken)
         raise ConflictError(
             f"Another program uses port {words}. Stop it, or set the variable in brackets to a free port; "
             "`aimic up --port N` moves the front."
         )
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def _check_disk(settings: LocalSettings) -> None:
@@ -70,11 +83,12 @@ def _check_disk(settings: LocalSettings) -> None:
         )
 
 
-def _announce(settings: LocalSettings, console: Console) -> None:
+def _announce(settings: LocalSettings, servers: Servers | None, console: Console) -> None:
     console.print(f"\nAIMIC is ready: {settings.front_url}", style="bold")
     console.print(f"  pages and REST   {settings.front_url}")
     console.print(f"  gRPC             127.0.0.1:{settings.inference_grpc_port}")
     console.print(f"  data             {settings.home}")
-    for name in ("front", "ingest", "inference", "trainer", "dashboard"):
-        port = getattr(settings, f"{name}_ops_port")
-        console.print(f"  health, metrics  http://127.0.0.1:{port}/readyz, /metrics ({name})")
+    for server in servers.all if servers else ():
+        console.print(f"  {server.name:<16} 127.0.0.1:{server.port}, data and passwords in {server.home}")
+    for spec in part_specs(settings, servers):
+        console.print(f"  health, metrics  http://127.0.0.1:{spec.ops_port}/readyz, /metrics ({spec.name})")

@@ -17,7 +17,7 @@ from services.local.cli.session import err, number, out, table
 from services.local.cli.watch import watch
 from services.local.demo.cells import HEADING, KINDS, draw_set
 from services.local.platform import Platform
-from services.local.settings import LocalSettings
+from services.local.settings import LocalSettings, Profile
 
 DATASET = "drawn-cells"
 # Small and from scratch, so that it ends within two minutes on two cores, and real all the same.
@@ -33,10 +33,10 @@ SETTINGS = TrainSettings(
 )
 
 
-def run_demo(home: Path, once: bool) -> int:
+def run_demo(home: Path, once: bool, profile: Profile = Profile.LOCAL) -> int:
     """Run it; 0 when the job was done and every answer came. With `once` everything is stopped afterwards."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = LocalSettings(home=home)
+    settings = LocalSettings(home=home, profile=profile)
     started = time.monotonic()
     try:
         with Platform(settings) as platform:

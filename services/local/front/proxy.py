@@ -63,7 +63,17 @@ class Proxy:
         return await self._pass_on(request)
 
     async def _pass_on(self, request: Request) -> Response:
-        name, target = self._routes.find(request.url.path)
+        name, targets = self._routes.find(request.url.path)
+        for target in targets:
+            try:
+                return await self._ask(target, request)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue  # nothing was sent yet: the next may have it
+            except httpx.TransportError as error:
+                raise _away(name) from error
+        raise _away(name)
+
+    async def _ask(self, target: str, request: Request) -> Response:
         url = httpx.URL(f"http://{target}{request.scope['raw_path'].decode('ascii')}")
         outgoing = self._client.build_request(
             request.method,
@@ -71,14 +81,7 @@ class Proxy:
             headers=_end_to_end(request.headers.items()),
             content=request.stream() if _has_body(request) else None,
         )
-        try:
-            answer = await self._client.send(outgoing, stream=True)
-        except httpx.TransportError as error:
-            raise UnavailableError(
-                f"The {name} service is not answering just now; it is started again by itself. "
-                "Nothing that was acknowledged is lost. Try again in a few seconds.",
-                retry_after_s=2,
-            ) from error
+        answer = await self._client.send(outgoing, stream=True)
         response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
         response.raw_headers = [
             (key.lower().encode("latin-1"), value.encode("latin-1"))
@@ -93,7 +96,7 @@ class Proxy:
         except AimicError:
             await _close(socket, 1008)
             return
-        _, target = self._routes.find(socket.url.path)
+        _, (target, *_) = self._routes.find(socket.url.path)
         query = socket.scope["query_string"].decode("latin-1")
         url = f"ws://{socket.headers.get('host', target)}{socket.url.path}" + (f"?{query}" if query else "")
         host, port = target.split(":")
@@ -114,6 +117,14 @@ class Proxy:
         except (OSError, WebSocketException) as error:
             logger.warning("websocket to %s not joined: %s", target, error)
             await _close(socket, 1013)
+
+
+def _away(name: str) -> UnavailableError:
+    return UnavailableError(
+        f"The {name} service is not answering just now; it is started again by itself. "
+        "Nothing that was acknowledged is lost. Try again in a few seconds.",
+        retry_after_s=2,
+    )
 
 
 async def _join(socket: WebSocket, behind: ClientConnection) -> None:

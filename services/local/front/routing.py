@@ -1,23 +1,26 @@
 """Which service answers which path. API paths never collide with the dashboard's."""
 
+from itertools import count
+
 from services.local.settings import LocalSettings
 
 
 class Routes:
-    """Path prefix → address of the service behind it."""
+    """Path prefix → addresses of the service behind it."""
 
     def __init__(self, settings: LocalSettings) -> None:
-        inference = f"127.0.0.1:{settings.inference_port}"
+        inference = (f"127.0.0.1:{settings.inference_port}",)
+        ingests = tuple(f"127.0.0.1:{port}" for port in settings.repeated("ingest_port", settings.ingests))
         self._prefixes = {
-            "/api/": ("ingest", f"127.0.0.1:{settings.ingest_port}"),
+            "/api/": ("ingest", ingests),
             "/inference/": ("inference", inference),
             "/v2/": ("inference", inference),
         }
-        self._rest = ("dashboard", f"127.0.0.1:{settings.dashboard_port}")
+        self._rest = ("dashboard", (f"127.0.0.1:{settings.dashboard_port}",))
+        self._turn = count()
 
-    def find(self, path: str) -> tuple[str, str]:
-        """Name and `host:port` of the service for `path`."""
-        for prefix, target in self._prefixes.items():
-            if path.startswith(prefix):
-                return target
-        return self._rest
+    def find(self, path: str) -> tuple[str, tuple[str, ...]]:
+        """Name of the service for `path`, and its `host:port`s in the order in which to try them: by turns."""
+        name, targets = next((to for prefix, to in self._prefixes.items() if path.startswith(prefix)), self._rest)
+        first = next(self._turn) % len(targets)
+        return name, targets[first:] + targets[:first]

@@ -82,11 +82,17 @@ def _place() -> Path:
     return cache_dir() / "servers"
 
 
+def everything() -> None:
+    """All that the platform's servers need."""
+    for program in (postgres, java, kafka, minio):
+        program()
+
+
 def main() -> int:
-    """0 when everything is there."""
+    """0 when everything is there, the tests' Toxiproxy too."""
     try:
-        for program in (postgres, java, kafka, toxiproxy, minio):
-            program()
+        everything()
+        toxiproxy()
     except AimicError as error:
         print(f"Error: {error.message}", file=sys.stderr)  # noqa: T201
         return 1

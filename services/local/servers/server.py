@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,8 @@ class Server(abc.ABC):
     def __init__(self, home: Path, port: int | None = None) -> None:
         self.home = home.absolute()
         self.port = port or free_ports(1)[0]
+        self.logs = self.home
+        """Directory of its log."""
         self._part: Part | None = None
 
     @abc.abstractmethod
@@ -62,16 +65,18 @@ class Server(abc.ABC):
         """Start without waiting."""
         self.prepare()
         if self._part is None:
-            self._part = Part(self.spec(), self.home)
+            self._part = Part(self.spec(), self.logs)
         if not self.running:
             _STARTER.submit(self._part.start).result()
 
-    def wait(self) -> None:
-        """Wait until it answers, and make what has to be made in it."""
+    def wait(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Wait until it answers, and make what has to be made in it; return early when `given_up`."""
         part = self._the_part()
         deadline = time.monotonic() + START_S
         tries = 3  # PostgreSQL refuses to start while a process of the one that was killed is still ending
         while (reason := self.not_ready()) is not None:
+            if given_up():
+                return
             if not part.running and tries:
                 tries -= 1
                 time.sleep(0.5)
@@ -82,20 +87,34 @@ class Server(abc.ABC):
             time.sleep(0.1)
         self.settle()
 
+    def watch(self) -> None:
+        """Start it again if it died."""
+        self._the_part().watch()
+
     def stop(self) -> None:
         """Ask it to end, wait, and end it by force if it does not."""
+        self.ask_to_stop()
+        self.end(time.monotonic() + STOP_S)
+
+    def ask_to_stop(self) -> None:
+        """Ask it to end."""
         if self._part is not None:
             self.resume()
             self._part.ask_to_stop()
-            self._part.stop(time.monotonic() + STOP_S)
+
+    def end(self, deadline: float) -> None:
+        """Wait until `deadline` (monotonic seconds), then end it by force."""
+        family = self.pids()
+        if self._part is not None:
+            self._part.end(deadline)
+        _wait_until_gone(family)  # PostgreSQL's children are in groups of their own, and end when they miss it
 
     def kill(self) -> None:
         """kill -9, and wait until it and its children are gone."""
         family = self.pids()
         for pid in family:
             _signal(pid, signal.SIGKILL)
-        if self._part is not None:
-            self._part.stop(time.monotonic() + STOP_S)
+        self.end(time.monotonic() + STOP_S)
         _wait_until_gone(family)
 
     def restart(self) -> None:
@@ -132,7 +151,7 @@ class Server(abc.ABC):
 
     def log_tail(self, lines: int = 30) -> str:
         """The last lines it wrote."""
-        log = self.home / f"{self.name}.log"
+        log = self.logs / f"{self.name}.log"
         return "\n".join(log.read_text().splitlines()[-lines:]) if log.exists() else "(nothing)"
 
     def secret_file(self, name: str) -> Path:

@@ -33,6 +33,15 @@ class Servers:
             Minio(home / "minio"),
         )
 
+    @classmethod
+    def at(cls, home: Path, *, postgres: int, kafka: int, kafka_controller: int, minio: int) -> Self:
+        """The three of a platform: on given ports, durable, and all with passwords."""
+        return cls(
+            Postgres(home / "postgres", postgres),
+            Kafka(home / "kafka", kafka, controller_port=kafka_controller, secured=True),
+            Minio(home / "minio", minio),
+        )
+
     @property
     def all(self) -> tuple[Server, ...]:
         """In the order in which they start."""

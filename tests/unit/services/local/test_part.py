@@ -42,7 +42,7 @@ def test_a_part_that_dies_is_started_again_and_named(tmp_path: Path, caplog: pyt
         _until(again)
     assert "thing died (exit status -9)" in caplog.text
     part.ask_to_stop()
-    part.stop(time.monotonic() + 5)
+    part.end(time.monotonic() + 5)
 
 
 def test_pauses_grow_while_deaths_follow_closely(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_pauses_grow_while_deaths_follow_closely(tmp_path: Path) -> None:
 
     _until(died_twice)
     part.ask_to_stop()
-    part.stop(time.monotonic() + 1)
+    part.end(time.monotonic() + 1)
 
 
 def test_stopping_ends_descendants_that_ignore_the_signal(tmp_path: Path) -> None:
@@ -70,5 +70,5 @@ def test_stopping_ends_descendants_that_ignore_the_signal(tmp_path: Path) -> Non
     _until(lambda: log.exists() and log.read_text().strip().isdigit())
     grandchild = int(log.read_text())
     part.ask_to_stop()
-    part.stop(time.monotonic() + 5)
+    part.end(time.monotonic() + 5)
     _until(lambda: not _alive(grandchild))

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from services.local.parts import part_specs
 from services.local.settings import LocalSettings
-from services.local.supervisor import part_specs
 
 
 def test_only_the_front_and_grpc_face_the_network() -> None:
