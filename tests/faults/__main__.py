@@ -81,7 +81,7 @@ class Suite:
     def _over(self, number: int) -> bool:
         if self._wishes.seed or self._wishes.number:
             return False
-        return number >= self._wishes.at_least and time.monotonic() - self._began > self._wishes.seconds
+        return bool(number >= self._wishes.at_least and time.monotonic() - self._began > self._wishes.seconds)
 
     def _fresh(self) -> None:
         self._end_stack()

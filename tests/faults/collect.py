@@ -42,7 +42,7 @@ class Collector:
             jobs = session.scalars(select(JobRow).where(JobRow.dataset.startswith(f"{name}-"))).all()
             return Evidence(
                 uploads={sent.id: found for sent in told.sent if (found := self._upload(session, sent.id))},
-                imports={one.id: found for one in told.brought if (found := self._import(session, one.id))},
+                imports={one.id: brought for one in told.brought if (brought := self._import(session, one.id))},
                 jobs={job.id: self._job(session, job, heard) for job in jobs},
                 strangers=tuple({job.id for job in jobs} - {trained.id for trained in told.trained}),
                 missing=tuple(key for key in self._named(session) if not self._blobs.exists(key)),

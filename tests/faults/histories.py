@@ -57,7 +57,7 @@ def draw(seed: int, profile: Profile, lease_s: float) -> History:
     rng = random.Random(f"aimic-{seed}")
     # Two at most that cost a worker its attempt: with three a task has honestly failed.
     due = _covering(profile, lease_s)[seed] if seed < COVERING else []
-    if not due:
+    while not due or not _agree(due):
         due = [_any(rng, profile, lease_s) for _ in range(rng.randint(1, 2))]
     if len(due) < LONGEST and rng.random() < 0.4:
         due = [*due, _harmless(rng, profile)]

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 from sqlalchemy import Engine, create_engine, make_url
 
 from aimic.events import DEAD, MESSAGES
-from services.local.servers.install import installed
+from services.local.servers import install
 from services.local.servers.together import Servers
 from services.local.servers.toxiproxy import Proxy, Toxiproxy
 
@@ -64,7 +64,7 @@ class Real:
         self._home = home
         home.mkdir(parents=True, exist_ok=True)
         self.servers = Servers.on(home, durable=False)
-        self._toxiproxy = Toxiproxy(installed().toxiproxy)
+        self._toxiproxy = Toxiproxy(install.toxiproxy())
         self._proxies: dict[str, Proxy] = {}
         self._disks = {name: Disk(home / f"{name}.img", home / name, mib) for name, mib in DISK_MIB.items()}
 

@@ -56,7 +56,7 @@ class Replays:
                 yield f"the end of {task.key} told again: {answer.status_code} {answer.text}"
 
     def _of_task(self, task: TaskRow, fence: int, token: str) -> Iterator[str]:
-        calls = {
+        calls: dict[str, dict[str, object]] = {
             "renew": {"fence": fence},
             "progress": {"fence": fence, "events": [{"kind": "warning", "data": {"message": "from the dead"}}]},
             "objects": {"fence": fence, "step": 1, "names": ["model.safetensors"]},
