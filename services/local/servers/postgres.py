@@ -164,12 +164,14 @@ class Postgres(Server):
         return self.database.environment()
 
     @contextmanager
-    def fresh_database(self) -> Iterator[PostgresDatabase]:
-        """An empty database with the same logins, dropped at the end with whoever still uses it."""
+    def fresh_database(self, template: str = "template0") -> Iterator[PostgresDatabase]:
+        """An empty database (or a copy of one that nobody uses now) with the same logins, dropped at the end with
+        whoever still uses it."""
         name = f"aimic_{uuid.uuid4().hex}"
         quoted = sql.Identifier(name)
         with self.administrator() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {} OWNER aimic_owner TEMPLATE template0").format(quoted))
+            made = sql.SQL("CREATE DATABASE {} OWNER aimic_owner TEMPLATE {}")
+            connection.execute(made.format(quoted, sql.Identifier(template)))
             connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO aimic_app, aimic_system").format(quoted))
         try:
             yield PostgresDatabase(self, name)

@@ -76,15 +76,22 @@ class Silence:
 
 
 @pytest.fixture
-def make_parts(tmp_path: Path) -> Iterator[MakeParts]:
+def records_settings() -> dict[str, Any]:
+    """Settings of the records: a file of its own. tests/servers/records has another answer, and the same tests."""
+    return {}
+
+
+@pytest.fixture
+def make_parts(tmp_path: Path, records_settings: dict[str, Any]) -> Iterator[MakeParts]:
     """`make_parts(**settings)`: a process's parts; each call is another process on the same home."""
     made: list[Ingest] = []
 
     def make(**settings: Any) -> Ingest:
-        chosen = Settings(home=tmp_path / "home", **({"ingest_workers": False} | settings))
+        chosen = Settings(home=tmp_path / "home", **({"ingest_workers": False} | records_settings | settings))
         signals, workers = Signals(), Workers()
-        database = Database(chosen.records_url, notify=signals.notify)
-        Base.metadata.create_all(database.engine)
+        database = Database.of(chosen, notify=signals.notify)
+        if not database.shared:
+            Base.metadata.create_all(database.engine)
         blobs = wiring.blobs(chosen)
         assert isinstance(blobs, LocalBlobs)
         made.append(
@@ -297,7 +304,7 @@ def exported_bundle(
 def scene(make_parts: MakeParts, make_client: MakeClient, tmp_path: Path) -> Iterator[Scene]:
     """Ingest with a data set `cells` of 12 images in two classes, real events, and a clock to move."""
     clock, plain = MovableClock(), make_parts()
-    database = Database(plain.database.url, clock, notify=plain.signals.notify)
+    database = Database.of(plain.settings, clock, notify=plain.signals.notify)
     parts = replace(plain, database=database, events=SqliteEvents(tmp_path / "events.db"))
     made = Scene(parts, make_client(parts, *ingest_app.ROUTERS), clock)
     made.seed()
