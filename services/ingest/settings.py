@@ -22,7 +22,7 @@ class Settings(SharedSettings):
     schema: run `python -m services.ingest.migrate`, which has it, before a new version starts."""
     records_owner_password: SecretStr | None = None
     records_owner_password_file: Path | None = None
-    records_connections: int = Field(20, ge=2)
+    records_connections: int = Field(20, ge=1)
     """PostgreSQL only: connections that one process may open by each of its two logins; one more listens."""
     ingest_port: int = 8000
     ingest_ops_port: int = 9000
