@@ -71,7 +71,7 @@ async def service(
         )
         admission = Admission(settings.inference_queue_images)
         plane = DataPlane(catalogue, loader, decoders, admission, _limits(settings), reconciler.look_again)
-        await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings.events_url))
+        await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
         yield Service(settings, plane, reconciler)
 
 
