@@ -109,7 +109,7 @@ class Process:
 class Watch:
     """The thread that starts dead processes again."""
 
-    def __init__(self, processes: list[Process]) -> None:
+    def __init__(self, processes: dict[str, Process]) -> None:
         self._processes = processes
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -125,5 +125,5 @@ class Watch:
 
     def _run(self) -> None:
         while not self._over.wait(WATCH_S):
-            for process in self._processes:
+            for process in self._processes.values():
                 process.watch()

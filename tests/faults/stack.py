@@ -53,13 +53,14 @@ class Stack:
         self.ports = dict(zip(MODULES, ports[len(MODULES) :], strict=False))
         balancer, self._grpc, _ = ports[-3:]
         self._balancer = Balancer(balancer, (self.ports["ingest-0"], self.ports["ingest-1"]))
-        self.processes = {name: self._process(name) for name in MODULES}
-        self._watch = Watch(list(self.processes.values()))
+        self.processes: dict[str, Process] = {}
+        self._watch = Watch(self.processes)
         self.ear = Ear(self.events)
 
     def start(self) -> None:
         """Start everything; TimeoutError when it doesn't get ready."""
         self.ground.start()
+        self.processes |= {name: self._process(name) for name in MODULES}
         self._balancer.start()
         self._watch.start()
         self.processes["ingest-0"].start()
