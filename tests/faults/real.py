@@ -1,6 +1,5 @@
 """The real servers as ground: each behind a proxy that can be cut and slowed, two of them on small disks."""
 
-import contextlib
 import os
 import subprocess
 import time
@@ -15,10 +14,11 @@ from services.local.servers import install
 from services.local.servers.together import Servers
 from services.local.servers.toxiproxy import Proxy, Toxiproxy
 
-DISK_MIB = {"postgres": 512, "minio": 256}
+DISK_MIB = {"postgres": 2048, "minio": 8192}
+"""Sparse: what is never written takes no room on the machine's own disk."""
 SLOW_MS = 300
 _BALLAST = "ballast"
-_CHUNK = bytes(1 << 20)
+_BLOCK = 1024
 
 
 class Disk:
@@ -33,7 +33,7 @@ class Disk:
         with self._image.open("wb") as file:
             file.truncate(self._mib << 20)
         for command in (
-            ("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0", str(self._image)),
+            ("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=1,nodiscard", str(self._image)),
             ("mount", "-o", "loop", str(self._image), str(self._mount)),
         ):
             subprocess.run(command, check=True, capture_output=True)
@@ -44,13 +44,15 @@ class Disk:
         self._image.unlink(missing_ok=True)
 
     def fill(self) -> None:
-        """Leave no byte free."""
-        descriptor = os.open(self._mount / _BALLAST, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as file, contextlib.suppress(OSError):
-            for size in (1 << 20, 4096, 1):
-                with contextlib.suppress(OSError):
-                    while file.write(_CHUNK[:size]):
-                        pass
+        """Leave no room: blocks are taken without being written, in ever smaller pieces."""
+        with (self._mount / _BALLAST).open("ab") as file:
+            size, taken = self._mib << 20, file.tell()
+            while size >= _BLOCK:
+                try:
+                    os.posix_fallocate(file.fileno(), taken, size)
+                    taken += size
+                except OSError:
+                    size //= 2
 
     def empty(self) -> None:
         """Give the room back."""
