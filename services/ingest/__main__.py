@@ -62,7 +62,7 @@ def main() -> None:
     operations = OperationsServer(settings.ops_host, settings.ingest_ops_port, health.not_ready, health.away)
     operations.start()
     config = uvicorn.Config(
-        create_app(parts),
+        create_app(parts, away=health.needed_away),
         host=settings.host,
         port=settings.ingest_port,
         log_config=None,

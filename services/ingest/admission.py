@@ -6,6 +6,7 @@ is told to come again: what asks for something new does it once per Idempotency-
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,7 @@ from aimic.web import PROBLEMS, problem_of
 
 STREAMS = re.compile(r"/events$")
 """Event streams last for hours and are counted on their own (progress.py)."""
+_LOOK_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -23,37 +25,48 @@ class Patience:
 
     answer_s: float = 20.0
     slow_answer_s: float = 600.0
+    """For what works through a whole data set, as long as no server that it needs is known to be away."""
     body_s: float = 60.0
 
 
 class Admission:
     """ASGI middleware: 503 with Retry-After beyond `most` requests, and for an answer that doesn't begin in time.
 
-    `slow` matches "METHOD /path" of requests that work through a whole data set before they answer.
+    `slow` matches "METHOD /path" of requests that work through a whole data set before they answer; `away()` says
+    whether a server that requests need is known to be away.
     """
 
     def __init__(
-        self, app: ASGIApp, service: str, most: int, slow: re.Pattern[str], patience: Patience | None = None
+        self,
+        app: ASGIApp,
+        service: str,
+        most: int,
+        slow: re.Pattern[str],
+        away: Callable[[], bool],
+        patience: Patience | None = None,
     ) -> None:
         self.app = app
         self._service = service
         self._most = most
         self._slow = slow
+        self._away = away
         self._patience = patience or Patience()
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or STREAMS.search(scope["path"]):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if len(self._running) >= self._most:
+        streams = STREAMS.search(scope["path"])
+        if len(self._running) >= self._most and not streams:
             await self._refuse(_BUSY, scope, receive, send)
             return
-        call = _Call(receive, send, self._patience, self._answer_s(scope))
+        call = _Call(receive, send, self._patience, self._away if self._is_slow(scope) else _hasty)
         task = asyncio.create_task(self._answer(scope, call))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        if not streams:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         try:
             in_time = await call.begins(task)
         except asyncio.CancelledError:
@@ -68,9 +81,8 @@ class Admission:
     async def _answer(self, scope: Scope, call: "_Call") -> None:
         await self.app(scope, call.receive, call.send)
 
-    def _answer_s(self, scope: Scope) -> float:
-        slow = self._slow.search(f"{scope['method']} {scope['path']}")
-        return self._patience.slow_answer_s if slow else self._patience.answer_s
+    def _is_slow(self, scope: Scope) -> bool:
+        return self._slow.search(f"{scope['method']} {scope['path']}") is not None
 
     async def _refuse(self, error: AimicError, scope: Scope, receive: Receive, send: Send) -> None:
         PROBLEMS.labels(self._service, error.code).inc()
@@ -80,11 +92,11 @@ class Admission:
 class _Call:
     """One request: what it has got and given so far."""
 
-    def __init__(self, receive: Receive, send: Send, patience: Patience, answer_s: float) -> None:
+    def __init__(self, receive: Receive, send: Send, patience: Patience, hopeless: Callable[[], bool]) -> None:
         self._receive, self._send = receive, send
-        self._patience, self._answer_s = patience, answer_s
+        self._patience, self._hopeless = patience, hopeless
         self._loop = asyncio.get_running_loop()
-        self._due = self._loop.time() + answer_s
+        self._since = self._loop.time()
         self._began = asyncio.Event()
         self._given_up = False
         self.receiving = False
@@ -95,27 +107,40 @@ class _Call:
         began = asyncio.create_task(self._began.wait())
         try:
             while not (task.done() or self._began.is_set()):
-                left = self._due - self._loop.time()
-                if left <= 0:
+                if self._is_late():
                     self._given_up = True
                     return False
-                await asyncio.wait({task, began}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({task, began}, timeout=self._look_s(), return_when=asyncio.FIRST_COMPLETED)
             return True
         finally:
             began.cancel()
 
+    def _is_late(self) -> bool:
+        passed = self._loop.time() - self._since
+        if self.receiving:
+            return passed > self._patience.body_s
+        return passed > self._patience.slow_answer_s or (passed > self._patience.answer_s and self._hopeless())
+
+    def _look_s(self) -> float:
+        return min(_LOOK_S, self._patience.answer_s / 10)
+
     async def receive(self) -> Message:
-        self.receiving, self._due = True, self._loop.time() + self._patience.body_s
+        self.receiving, self._since = True, self._loop.time()
         try:
             return await self._receive()
         finally:
-            self.receiving, self._due = False, self._loop.time() + self._answer_s
+            self.receiving, self._since = False, self._loop.time()
 
     async def send(self, message: Message) -> None:
         if self._given_up:
             return  # its caller has an answer already
         self._began.set()
         await self._send(message)
+
+
+def _hasty() -> bool:
+    """Of what should be quick."""
+    return True
 
 
 def _looked_at(task: "asyncio.Task[None]") -> None:

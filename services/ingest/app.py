@@ -99,8 +99,13 @@ def listener_of(ingest: Ingest) -> Listener:
     return Listener(ingest.database, wake, wake_all)
 
 
-def create_app(ingest: Ingest, routers: Sequence[APIRouter] = ROUTERS) -> FastAPI:
-    """The application over these parts; its background work runs between startup and shutdown."""
+def create_app(
+    ingest: Ingest, routers: Sequence[APIRouter] = ROUTERS, away: Callable[[], bool] = lambda: False
+) -> FastAPI:
+    """The application over these parts; its background work runs between startup and shutdown.
+
+    `away()` says whether a server that requests need is known to be away.
+    """
 
     listener = listener_of(ingest)
 
@@ -131,7 +136,7 @@ def create_app(ingest: Ingest, routers: Sequence[APIRouter] = ROUTERS) -> FastAP
     install_problem_handlers(app, "ingest")
     app.add_middleware(TusExchange, prefix=f"{PREFIX}/uploads")
     app.add_middleware(BodyLimit, limit=ingest.settings.ingest_body_limit, exempt=f"{PREFIX}/uploads")
-    app.add_middleware(Admission, service="ingest", most=MOST_REQUESTS, slow=SLOW)
+    app.add_middleware(Admission, service="ingest", most=MOST_REQUESTS, slow=SLOW, away=away)
     app.add_middleware(RequestContext, service="ingest")
     return app
 

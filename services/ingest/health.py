@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from aimic.errors import AimicError
 from services.ingest.dependencies import Ingest
 
-EVERY_S = 5.0
+EVERY_S, AWAY_EVERY_S = 5.0, 1.0
 LATE_S = 10.0
 """A look that takes longer means away, too."""
 METRICS_S = 0.8
@@ -78,7 +78,7 @@ class Watch:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self.look()
-            self._stopping.wait(EVERY_S)
+            self._stopping.wait(EVERY_S if self._reason is None else AWAY_EVERY_S)
 
 
 class Health:
@@ -107,6 +107,10 @@ class Health:
     def away(self) -> dict[str, str]:
         """The servers that can't be used now, each with the reason."""
         return {watch.name: reason for watch in self._watches if (reason := watch.away()) is not None}
+
+    def needed_away(self) -> bool:
+        """Whether one is away without which no request can be answered."""
+        return not NEEDED.isdisjoint(self.away())
 
     def not_ready(self) -> str | None:
         """Why no request should come here yet: a server that is needed was never reached."""

@@ -16,7 +16,7 @@ from services.ingest.admission import Admission, Patience
 HASTE = Patience(answer_s=0.3, slow_answer_s=5.0, body_s=0.3)
 
 
-def _app(most: int = 4) -> tuple[FastAPI, threading.Event]:
+def _app(most: int = 4, away: bool = False) -> tuple[FastAPI, threading.Event]:
     app, let = FastAPI(), threading.Event()
 
     @app.get("/hangs")
@@ -46,7 +46,8 @@ def _app(most: int = 4) -> tuple[FastAPI, threading.Event]:
     async def upload(request: Request) -> int:
         return len(await request.body())
 
-    app.add_middleware(Admission, service="test", most=most, slow=re.compile("^GET .*/export$"), patience=HASTE)
+    long = re.compile("^GET .*/export$")
+    app.add_middleware(Admission, service="test", most=most, slow=long, away=lambda: away, patience=HASTE)
     return app, let
 
 
@@ -82,6 +83,15 @@ def test_long_work_and_event_streams_are_not_cut() -> None:
     async def talk(http: httpx.AsyncClient) -> None:
         assert (await http.get("/slow/export")).json() == "all of it"
         assert (await http.get("/jobs/1/events")).text == "....."
+
+    _run(app, talk)
+
+
+def test_long_work_is_not_waited_for_while_what_it_needs_is_away() -> None:
+    app, _ = _app(away=True)
+
+    async def talk(http: httpx.AsyncClient) -> None:
+        assert (await http.get("/slow/export")).status_code == 503
 
     _run(app, talk)
 
