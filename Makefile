@@ -30,6 +30,10 @@ check-code: lint types protos-check openapi-check
 check-whole:
 	$(BIN)/pytest -p no:cacheprovider --durations=10 tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
+.PHONY: faults
+faults: install-dev ## Run N (40) histories of faults on the real servers; what is acknowledged is never lost nor done twice
+	$(BIN)/python -m tests.faults --number $(or $(N),40)
+
 up: install ## Start the platform on this machine; Ctrl-C stops it
 	$(BIN)/aimic up
 
