@@ -42,11 +42,15 @@ def deal(units: Sequence[Counts], k: int, rng: np.random.Generator) -> list[int]
     folds = [0] * len(units)
     for index in _large_first(units, rng):
         unit = units[index]
-        costs = [
-            (sum(n * (2 * counts[f][c] + n) * weights[c] for c, n in unit.items()), sizes[f], ranks[f])
-            for f in range(k)
-        ]
-        best = min(range(k), key=costs.__getitem__)
+        if len(unit) == 1:  # as below, in a third of its time
+            ((c, n),) = unit.items()
+            costs = [(n * (2 * counts[f][c] + n) * weights[c], sizes[f], ranks[f]) for f in range(k)]
+        else:
+            costs = [
+                (sum(n * (2 * counts[f][c] + n) * weights[c] for c, n in unit.items()), sizes[f], ranks[f])
+                for f in range(k)
+            ]
+        best = costs.index(min(costs))
         folds[index] = best
         _add(counts[best], unit)
         sizes[best] += sum(unit.values())

@@ -46,9 +46,10 @@ class Case:
         return found
 
     def counts(self, members: dict[int, list[int]]) -> list[Counts]:
-        """Samples per class of each unit."""
+        """Samples per class of each unit. Those of one sample share theirs: there may be a hundred thousand."""
+        single = {label: {label: 1} for label in range(len(self.names))}
         return [
-            Counter(self.labels[sample] for sample in samples) if len(samples) > 1 else {self.labels[samples[0]]: 1}
+            single[self.labels[samples[0]]] if len(samples) == 1 else Counter(self.labels[sample] for sample in samples)
             for samples in members.values()
         ]
 

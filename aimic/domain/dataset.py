@@ -1,24 +1,39 @@
 """Data sets: an immutable manifest per version, and what a person is told about it."""
 
+import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
-from aimic.domain.base import Command, Value, sha256_of
+from aimic.domain.base import Command, Value, canonical_json
+
+_PART = 1000
 
 
-class Sample(Value):
-    """One image of a manifest, named by the SHA-256 of the bytes we store."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a manifest, named by the SHA-256 of the bytes we store.
+
+    A plain value with slots, not a model: a hundred thousand of them are in memory at once.
+    """
 
     sha256: str
     label: int
     """Index into the manifest's class list."""
-    group: int | None = None
-    """Patient or slide as a dense number in order of first appearance; the real name is elsewhere."""
     size: int
     """Stored bytes."""
+    group: int | None = None
+    """Patient or slide as a dense number in order of first appearance; the real name is elsewhere."""
+
+    @property
+    def json(self) -> str:
+        """RFC 8785 JSON. Nothing in it needs escaping."""
+        group = "null" if self.group is None else self.group
+        return f'{{"group":{group},"label":{self.label},"sha256":"{self.sha256}","size":{self.size}}}'
 
 
 class Manifest(Value):
@@ -28,10 +43,21 @@ class Manifest(Value):
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
 
+    def canonical(self) -> Iterator[bytes]:
+        """The RFC 8785 canonical JSON in parts: what is stored, and hashed. Whole it would be there three times."""
+        yield b'{"classes":' + canonical_json(list(self.classes)) + b',"format":1,"samples":['
+        for start in range(0, len(self.samples), _PART):
+            part = ",".join(sample.json for sample in self.samples[start : start + _PART])
+            yield ("," if start else "").encode() + part.encode()
+        yield b"]}"
+
     @cached_property
     def hash(self) -> str:
         """Hex SHA-256 of the canonical JSON; jobs, bundles and reports name it."""
-        return sha256_of(self.model_dump(mode="json"))
+        digest = hashlib.sha256()
+        for part in self.canonical():
+            digest.update(part)
+        return digest.hexdigest()
 
     def counts(self) -> tuple[int, ...]:
         """Samples per class, in class order."""

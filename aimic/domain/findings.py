@@ -72,6 +72,11 @@ def findings(facts: Facts, needed: int = 5) -> tuple[Finding, ...]:
     )
 
 
+def about_classes(facts: Facts, needed: int) -> tuple[Finding, ...]:
+    """Those of the findings that depend on the split."""
+    return tuple(_classes(facts, needed))
+
+
 def conflicting(facts: Facts) -> tuple[int, ...]:
     """Samples whose very picture stands under two labels; they are set aside until a person decides."""
     found = {sample for members in _pictures(facts) for sample in members if len(_labels(facts, members)) > 1}

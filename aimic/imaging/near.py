@@ -18,7 +18,7 @@ from aimic.domain.units import Union, joined
 from aimic.imaging.features import THUMB
 from aimic.imaging.proposals import Proposals, between, within
 from aimic.imaging.registration import detail, register
-from aimic.imaging.spectrum import descriptors
+from aimic.imaging.spectrum import WIDTH, descriptors
 
 RADIUS = 0.11
 """Descriptor distance up to which a pair is compared."""
@@ -27,6 +27,8 @@ SAME = 0.87
 LARGE_SHARE, LARGE_LEAST = 0.01, 12
 """A near-duplicate cluster over both (share of the set, images) is shown and not applied."""
 _CHUNK = 256
+_PAIRS = 64
+"""Pairs registered at once: about half a MiB each."""
 _TRIES = 20
 """Pairs compared per picture, over the whole set, before giving up on the rest."""
 
@@ -125,8 +127,10 @@ def _thumbs(pictures: Sequence[Picture]) -> NDArray[np.float32]:
 
 
 def _descriptors(pictures: Sequence[Picture]) -> NDArray[np.float32]:
-    parts = [descriptors(_thumbs(pictures[start : start + _CHUNK])) for start in range(0, len(pictures), _CHUNK)]
-    return np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
+    rows = np.empty((len(pictures), WIDTH), np.float32)
+    for start in range(0, len(pictures), _CHUNK):
+        rows[start : start + _CHUNK] = descriptors(_thumbs(pictures[start : start + _CHUNK]))
+    return rows
 
 
 def _confirm(
@@ -141,12 +145,12 @@ def _confirm(
     budget = max(_TRIES * len(left), 10 * _CHUNK)
     found: list[Pair] = []
     matched: set[int] = set()
-    for start in range(0, len(proposals.first), _CHUNK):
+    for start in range(0, len(proposals.first), _PAIRS):
         chosen = [
             (i, j)
             for i, j in zip(
-                proposals.first[start : start + _CHUNK].tolist(),
-                proposals.second[start : start + _CHUNK].tolist(),
+                proposals.first[start : start + _PAIRS].tolist(),
+                proposals.second[start : start + _PAIRS].tolist(),
                 strict=True,
             )
             if union.find(i) != union.find(j + offset) and (chained or i not in matched)

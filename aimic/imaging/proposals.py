@@ -21,8 +21,8 @@ _MOST = 64
 class Proposals:
     """Pairs by ascending distance."""
 
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
     distance: Floats
 
 
@@ -40,7 +40,7 @@ def _search(left: Floats, right: Floats, radius: float, *, same: bool) -> Propos
     direction = _spread(right)
     a, b = _sorted(left, direction), _sorted(right, direction)
     taken = np.zeros(len(left), np.int64)
-    found: list[tuple[NDArray[np.int64], NDArray[np.int64], Floats]] = []
+    found: list[_Pairs] = []
     for start in range(0, len(a[0]), _BLOCK):
         end = min(start + _BLOCK, len(a[0]))
         # Within one set two blocks meet once, from the earlier one.
@@ -55,27 +55,47 @@ def _search(left: Floats, right: Floats, radius: float, *, same: bool) -> Propos
                 others = i != j
                 i, j, distance = i[others], j[others], distance[others]
             taken += np.bincount(i, minlength=len(left))
-            found.append((i, j, distance))
-    return _nearest_first(found, same=same)
+            found.append(_once(i, j, distance, both_ways=other == start) if same else _small(i, j, distance))
+    return _nearest_first(found)
 
 
-def _nearest_first(found: list[tuple[NDArray[np.int64], NDArray[np.int64], Floats]], *, same: bool) -> Proposals:
+_Pairs = tuple[NDArray[np.int32], NDArray[np.int32], Floats]
+
+
+def _once(first: NDArray[np.int64], second: NDArray[np.int64], distance: Floats, *, both_ways: bool) -> _Pairs:
+    """The pairs with the lower number first; where a block met itself each may be there from both sides."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    if both_ways:
+        _, once = np.unique(low * (int(high.max(initial=0)) + 1) + high, return_index=True)
+        low, high, distance = low[once], high[once], distance[once]
+    return _small(low, high, distance)
+
+
+def _small(first: NDArray[np.int64], second: NDArray[np.int64], distance: Floats) -> _Pairs:
+    """In half the memory: there may be millions."""
+    return first.astype(np.int32), second.astype(np.int32), distance
+
+
+def _nearest_first(found: list[_Pairs]) -> Proposals:
     if not found:
-        empty = np.empty(0, np.int64)
+        empty = np.empty(0, np.int32)
         return Proposals(empty, empty, np.empty(0, np.float32))
     first, second, distances = (np.concatenate(part) for part in zip(*found, strict=True))
-    if same:
-        low, high = np.minimum(first, second), np.maximum(first, second)
-        _, once = np.unique(low * (int(high.max(initial=0)) + 1) + high, return_index=True)
-        first, second, distances = low[once], high[once], distances[once]
+    found.clear()
     order = np.lexsort((second, first, distances))
     return Proposals(first[order], second[order], distances[order])
 
 
 def _spread(rows: Floats) -> Floats:
     """The first principal direction."""
-    centred = rows - rows.mean(axis=0) if len(rows) else rows
-    _, vectors = np.linalg.eigh(centred.T @ centred)
+    if not len(rows):
+        return np.zeros(rows.shape[1], np.float32)
+    mean = rows.mean(axis=0)
+    squares = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), _BLOCK):
+        centred = rows[start : start + _BLOCK] - mean
+        squares += centred.T @ centred
+    _, vectors = np.linalg.eigh(squares)
     direction: Floats = vectors[:, -1].astype(np.float32)
     return direction
 
@@ -84,7 +104,8 @@ def _sorted(rows: Floats, direction: Floats) -> tuple[NDArray[np.int64], Floats]
     """Row numbers by their place along the direction, and the places; rows of zeros left out."""
     place = rows @ direction
     order = np.argsort(place, kind="stable")
-    order = order[np.abs(rows[order]).sum(axis=1) > 0]
+    something: NDArray[np.bool_] = np.logical_or.reduce(rows, axis=1)
+    order = order[something[order]]
     return order, place[order]
 
 

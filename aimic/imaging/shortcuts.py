@@ -5,8 +5,9 @@ encoder settings, or all of them. Where it beats chance, so can a network, and i
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from aimic.domain.dataset import Finding
 from aimic.domain.intervals import exact_interval
 from aimic.domain.split import ALWAYS_TRAIN
-from aimic.imaging.discriminant import Discriminant, quadratic
+from aimic.imaging.discriminant import Discriminant, NormalScores, products
 
 Floats = NDArray[np.float64]
 DRAWS = 4000
@@ -26,6 +27,11 @@ FEW_UNITS = 80
 """Below, the bootstrap warns of shortcuts that aren't there (in 8 to 10 of 100 drawn sets of 16 to 70 patients)."""
 _COMMON = 24
 """Values of a category that are told apart; the rarer ones are one."""
+_BORDER = 6
+_BLOCK = 4096
+"""Images whose products are there at once."""
+_AT_ONCE = 1 << 20
+"""Drawn counts that are there at once."""
 _WORDS = {
     "border": "the colours along the image's border alone tell",
     "size": "the image's size alone tells",
@@ -102,62 +108,85 @@ def shortcut_test(
     classes, truth = np.unique(truth, return_inverse=True)
     if len(classes) < 2:
         return ShortcutResult(())
-    seen = [surfaces[i] for i in part.tolist()]
-    kinds: list[tuple[str, Floats, Floats]] = []
-    for kind, numbers, category in (("border", _border, None), ("size", _size, None), ("file", None, _file)):
-        kinds.append((kind, _numbers(seen, numbers), _categories(seen, category)))
-    varying = [(kind, x, c) for kind, x, c in kinds if x.shape[1] + c.shape[1]]
-    if len(varying) > 1:
-        varying.append(("all", np.hstack([x for _, x, _ in varying]), np.hstack([c for _, _, c in varying])))
+    table = _Table([surfaces[i] for i in part.tolist()] if len(part) < len(surfaces) else surfaces)
     member = np.unique(np.asarray(units)[part], return_inverse=True)[1]
-    judged = [_score(kind, _predict(x, c, truth, fold_of), truth, fold_of, member, seed) for kind, x, c in varying]
+    predicted = _predict(table, table.kinds(), truth, fold_of)
+    judged = [_score(kind, found, truth, fold_of, member, seed) for kind, found in predicted.items()]
     return ShortcutResult(tuple(score for score in judged if score is not None))
 
 
-def _border(surface: Surface) -> Sequence[float]:
-    return surface.border
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What one of the classifiers sees."""
+
+    columns: tuple[int, ...]
+    """Of the numbers."""
+    encoder: bool
 
 
-def _size(surface: Surface) -> Sequence[float]:
-    return (surface.width, surface.height, surface.width / surface.height)
+class _Table:
+    """The surfaces of n images as columns."""
+
+    def __init__(self, surfaces: Sequence[Surface]) -> None:
+        n = len(surfaces)
+        self.numbers = np.empty((n, _BORDER + 3))
+        """Border colours, width, height, their ratio."""
+        self._code = np.empty(n, np.int32)
+        codes: dict[str, int] = {}
+        for index, surface in enumerate(surfaces):
+            width, height = surface.width, surface.height
+            self.numbers[index] = (*surface.border, width, height, width / height)
+            self._code[index] = codes.setdefault(surface.encoder, len(codes))
+        self._member = _words(list(codes), np.bincount(self._code, minlength=len(codes)).tolist())
+
+    def kinds(self) -> dict[str, _Kind]:
+        """What varies at all; constant columns are left out."""
+        varying = np.flatnonzero(np.ptp(self.numbers, axis=0) > 0).tolist()
+        border, size = tuple(c for c in varying if c < _BORDER), tuple(c for c in varying if c >= _BORDER)
+        file = bool(self._member.shape[1])
+        found = {"border": _Kind(border, False), "size": _Kind(size, False), "file": _Kind((), file)}
+        found = {name: kind for name, kind in found.items() if kind.columns or kind.encoder}
+        return found | ({"all": _Kind((*border, *size), file)} if len(found) > 1 else {})
+
+    def rows(self, kind: _Kind, scores: Floats, which: NDArray[np.intp]) -> Floats:
+        """[m, d] of the images `which`; `scores` [n, columns] are those of the numbers."""
+        seen = products(scores[which][:, list(kind.columns)])
+        return np.hstack([seen, self._member[self._code[which]]]) if kind.encoder else seen
 
 
-def _file(surface: Surface) -> str:
-    return surface.encoder
-
-
-def _numbers(surfaces: Sequence[Surface], of: Callable[[Surface], Sequence[float]] | None) -> Floats:
-    """[n, d], constant columns left out."""
-    if of is None:
-        return np.empty((len(surfaces), 0))
-    table = np.array([of(surface) for surface in surfaces], dtype=np.float64)
-    varying: Floats = table[:, np.ptp(table, axis=0) > 0]
-    return varying
-
-
-def _categories(surfaces: Sequence[Surface], of: Callable[[Surface], str] | None) -> Floats:
-    """[n, values] one column per common value and per word of it; none when all are the same."""
-    if of is None:
-        return np.empty((len(surfaces), 0))
-    values = [of(surface) for surface in surfaces]
-    words = Counter(word for value in values for word in {value, *value.split()})
-    common = [word for word, count in words.most_common(_COMMON) if count < len(values)]
-    columns = [[word == value or word in value.split() for value in values] for word in sorted(common)]
-    return np.array(columns, dtype=np.float64).reshape(len(columns), len(values)).T
+def _words(values: Sequence[str], times: Sequence[int]) -> Floats:
+    """[values, words] whether a value is or has each of the common words; words that all have are left out."""
+    words: Counter[str] = Counter()
+    for value, count in zip(values, times, strict=True):
+        words.update(dict.fromkeys({value, *value.split()}, count))
+    n = sum(times)
+    often = sorted(words, key=lambda word: (-words[word], word))[:_COMMON]
+    common = sorted(word for word in often if words[word] < n)
+    found = [[word == value or word in value.split() for word in common] for value in values]
+    return np.array(found, dtype=np.float64).reshape(len(values), len(common))
 
 
 def _predict(
-    numbers: Floats, categories: Floats, truth: NDArray[np.intp], folds: NDArray[np.int64]
-) -> NDArray[np.intp]:
-    """[n] out-of-fold class; samples that are never reported keep -1."""
-    predicted = np.full(len(truth), -1, dtype=np.intp)
+    table: _Table, kinds: Mapping[str, _Kind], truth: NDArray[np.intp], folds: NDArray[np.int64]
+) -> dict[str, NDArray[np.intp]]:
+    """Per kind, [n] out-of-fold class; samples that are never reported keep -1."""
+    predicted = {name: np.full(len(truth), -1, dtype=np.intp) for name in kinds}
+    classes = int(truth.max()) + 1
     for fold in range(int(folds.max(initial=-1)) + 1):
-        test, train = folds == fold, folds != fold
-        if test.any() and train.any():
-            fit, judge = quadratic(numbers[train], numbers[test])
-            model = Discriminant(np.hstack([fit, categories[train]]), truth[train])
-            predicted[test] = model.predict(np.hstack([judge, categories[test]]))
+        test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        if not (len(test) and len(train)):
+            continue
+        scores = NormalScores(table.numbers[train])(table.numbers)
+        for name, kind in kinds.items():
+            rows = partial(table.rows, kind, scores)
+            model = Discriminant(((rows(part), truth[part]) for part in _blocks(train)), classes)
+            for part in _blocks(test):
+                predicted[name][part] = model.predict(rows(part))
     return predicted
+
+
+def _blocks(which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    return (which[start : start + _BLOCK] for start in range(0, len(which), _BLOCK))
 
 
 def _score(
@@ -187,9 +216,13 @@ def _interval(accuracy: float, hits: Floats, count: Floats, seed: int) -> tuple[
         return exact_interval(accuracy * n, n, TAIL)
     # Units alike in counts and hits are drawn together, which makes 10⁵ units as quick as ten.
     kinds, alike = np.unique(np.hstack([count, hits]), axis=0, return_counts=True)
-    drawn = np.random.default_rng([seed, n]).multinomial(n, alike / n, size=DRAWS).astype(np.float64) @ kinds
-    classes = count.shape[1]
-    low, high = np.quantile(_balanced(drawn[:, classes:], drawn[:, :classes]), [TAIL, 1 - TAIL]).tolist()
+    rng, classes = np.random.default_rng([seed, n]), count.shape[1]
+    found = np.empty(DRAWS)
+    step = max(1, _AT_ONCE // len(kinds))
+    for start in range(0, DRAWS, step):
+        drawn = rng.multinomial(n, alike / n, size=min(step, DRAWS - start)).astype(np.float64) @ kinds
+        found[start : start + step] = _balanced(drawn[:, classes:], drawn[:, :classes])
+    low, high = np.quantile(found, [TAIL, 1 - TAIL]).tolist()
     return low, high
 
 

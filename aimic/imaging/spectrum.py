@@ -53,3 +53,7 @@ def _window(size: int) -> Floats:
     hann = np.hanning(size + 2)[1:-1]
     window: Floats = np.outer(hann, hann).astype(np.float32)
     return window
+
+
+WIDTH = 3 * len(frequencies()[0])
+"""Numbers of a descriptor."""

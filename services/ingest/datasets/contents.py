@@ -1,37 +1,60 @@
 """What a data set holds now, as the manifest of its next version: the same items give the same hash."""
 
 import hashlib
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aimic.domain.base import canonical_json
 from aimic.domain.dataset import Manifest, Sample
 from aimic.domain.units import joined
 from services.ingest.datasets.tables import DatasetRow, ItemRow, NameRow, SampleRow
+
+T = TypeVar("T", bound=Hashable)
+Columns = tuple[tuple[str, str], ...]
 
 MAX_FOLD_VALUES = 64
 """A column with more different values names no folds, and might name patients: it stays with the guarded names."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Source:
-    """A sample and the source files that it came from."""
+    """A sample and the source files that it came from. There may be a hundred thousand: equal parts are shared."""
 
     sha256: str
     pixels: str
     size: int
-    names: list[str] = field(default_factory=list)
+    names: tuple[str, ...] = ()
     """Keyed hashes of the files' names, in the order of the real names."""
-    labels: set[str] = field(default_factory=set)
-    groups: list[str] = field(default_factory=list)
+    labels: tuple[str, ...] = ()
+    """Ascending."""
+    groups: tuple[str, ...] = ()
     """Keyed hashes of real groups, ascending; more than one means that somebody is mistaken."""
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: Columns = ()
+    """Name and value of each, ascending."""
+
+    def add(self, file: "_File") -> None:
+        """One more source file."""
+        if file.name not in self.names:
+            self.names = (*self.names, file.name)
+        if not self.labels:
+            self.labels, self.groups, self.columns = (file.label,), file.groups, file.columns
+            return
+        self.labels = tuple(sorted({*self.labels, file.label}))
+        self.groups = tuple(sorted({*self.groups, *file.groups}))
+        self.columns = tuple(sorted((dict(file.columns) | dict(self.columns)).items()))
+
+
+class _File(NamedTuple):
+    name: str
+    label: str
+    groups: tuple[str, ...]
+    columns: Columns
 
 
 class Contents(NamedTuple):
@@ -54,8 +77,9 @@ class Contents(NamedTuple):
         """Changes whenever anything changes that the analysis or the findings rest on."""
         digest = hashlib.sha256(self.manifest.hash.encode())
         for source in (*self.sources, *(one for members in self.contradicted for one in members)):
-            said = [source.sha256, source.names, sorted(source.labels), source.groups, sorted(source.columns.items())]
-            digest.update(canonical_json(said))
+            said = [source.sha256, source.names, source.labels, source.groups, source.columns]
+            # RFC 8785 of lists of texts; the general way takes seconds.
+            digest.update(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode())
         return digest.hexdigest()
 
     def held_together(self, clusters: Sequence[int]) -> tuple[int, ...]:
@@ -73,13 +97,10 @@ class Contents(NamedTuple):
         """Columns with few enough different values to name folds, in manifest order."""
         values: dict[str, set[str]] = defaultdict(set)
         for source in self.sources:
-            for name, value in source.columns.items():
+            for name, value in source.columns:
                 values[name].add(value)
-        return {
-            name: tuple(source.columns.get(name) for source in self.sources)
-            for name in sorted(values)
-            if len(values[name]) <= MAX_FOLD_VALUES
-        }
+        kept = [name for name in sorted(values) if len(values[name]) <= MAX_FOLD_VALUES]
+        return {name: tuple(dict(source.columns).get(name) for source in self.sources) for name in kept}
 
 
 def gather(session: Session, dataset: DatasetRow) -> Contents:
@@ -128,16 +149,17 @@ def _sources(session: Session, dataset: DatasetRow) -> list[Source]:
         .execution_options(yield_per=1000)
     )
     sources: list[Source] = []
+    shared: dict[Hashable, Any] = {}
+
+    def once(value: T) -> T:
+        """The first of equal values, so that the others needn't stay."""
+        return cast(T, shared.setdefault(value, value))
+
     for sha256, name, label, group, columns, pixels, size in rows:
         if not sources or sources[-1].sha256 != sha256:
             sources.append(Source(sha256, pixels, size))
-        source = sources[-1]
-        source.labels.add(label)
-        if name not in source.names:
-            source.names.append(name)
-        if group is not None and group not in source.groups:
-            source.groups = sorted([*source.groups, group])
-        source.columns = dict(columns) | source.columns
+        groups = () if group is None else once((group,))
+        sources[-1].add(_File(name, once(label), groups, once(tuple(sorted(columns.items())))))
     return sources
 
 

@@ -20,7 +20,7 @@ from aimic.errors import InvalidInputError
 from aimic.imaging.near import Clusters
 from aimic.imaging.shortcuts import shortcut_test
 from services.ingest.datasets.contents import Contents, Source
-from services.ingest.datasets.reading import SampleFacts
+from services.ingest.datasets.facts import SampleFacts
 from services.ingest.datasets.tables import NameRow
 
 _MARK = re.compile(r"file:([0-9a-f]{16})")

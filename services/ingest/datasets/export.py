@@ -58,7 +58,7 @@ def export(parts: Ingest, principal: Principal, name: str, version: int) -> Iter
         assert row is not None
         shas = [sample.sha256 for sample in data.manifest.samples]
         known = repository.file_names(session, site, row.id, shas)
-        types = {sha: sample.media_type for sha, sample in repository.samples_of(session, site, shas).items()}
+        types = repository.media_types_of(session, site, shas)
         now = parts.database.now(session)
         record(session, now, site, principal.name, "dataset.export", name, version=data.version)
     places = _places(data, [known.get(sha, []) for sha in shas], [_EXTENSIONS.get(types[sha], "") for sha in shas])

@@ -4,9 +4,9 @@ import hashlib
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar, overload
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,7 +15,8 @@ from aimic.domain.base import Value
 from aimic.domain.dataset import Finding, Manifest
 from aimic.errors import CorruptError, InvalidInputError, NotFoundError
 from aimic.ports.blobs import Blobs
-from services.ingest.datasets.tables import DatasetRow, ItemRow, ObjectRow, SampleRow, VersionRow
+from services.ingest.datasets.facts import FactsTable, load_facts
+from services.ingest.datasets.tables import DatasetRow, ObjectRow, VersionRow
 
 T = TypeVar("T")
 _MAX_ANALYSIS = 1 << 30
@@ -35,19 +36,6 @@ class Analysis(Value):
     """Columns that could name folds (few distinct values); others stay with the guarded names."""
 
 
-class SampleFacts(NamedTuple):
-    """What a file tells without looking at the cell: the shortcut test's rows."""
-
-    border: tuple[float, ...]
-    width: int
-    height: int
-    bit_depth: int
-    media_type: str
-    """As received."""
-    encoder: str
-    size: int
-
-
 @dataclass(frozen=True)
 class VersionData:
     """One version; sequences are in manifest order."""
@@ -57,9 +45,9 @@ class VersionData:
     manifest_hash: str
     manifest: Manifest
     analysis: Analysis
-    object_keys: tuple[str, ...]
+    object_keys: Sequence[str]
     """Where each sample's bytes lie in the blobs."""
-    facts: tuple[SampleFacts, ...]
+    facts: FactsTable
     findings: tuple[Finding, ...]
 
     @property
@@ -141,28 +129,36 @@ def load_analysis(blobs: Blobs, key: str) -> Analysis:
 
 
 class _Few(Generic[T]):
-    """The last few values asked for. What is named by its hash is never out of date."""
+    """The values asked for last, as long as they have at most `most` samples together. What is named by its hash is
+    never out of date. One value is read at a time: two who ask at once don't hold it twice."""
 
-    def __init__(self, size: int = 4) -> None:
-        self._size = size
-        self._lock = threading.Lock()
+    def __init__(self, samples: Callable[[T], int], most: int = 200_000) -> None:
+        self._samples, self._most = samples, most
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._values: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
+        if (found := self._held(key)) is not None:
+            return found
+        with self._reading:
+            if (found := self._held(key)) is not None:
+                return found
+            value = read()
+            with self._lock:
+                self._values[key] = value
+                while len(self._values) > 1 and sum(map(self._samples, self._values.values())) > self._most:
+                    self._values.popitem(last=False)
+            return value
+
+    def _held(self, key: Hashable) -> T | None:
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
-                return self._values[key]
-        value = read()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return value
+            return self._values.get(key)
 
 
-_MANIFESTS: _Few[Manifest] = _Few()
-_ANALYSES: _Few[Analysis] = _Few()
+_MANIFESTS: _Few[Manifest] = _Few(lambda manifest: len(manifest.samples))
+_ANALYSES: _Few[Analysis] = _Few(lambda analysis: len(analysis.clusters))
 
 
 def _read_manifest(blobs: Blobs, site: str, manifest_hash: str) -> Manifest:
@@ -200,27 +196,32 @@ def sample_key(site: str, sha256: str, generation: int) -> str:
     return f"{site}/samples/{sha256[:2]}/{sha256}/{generation}"
 
 
-def object_keys(session: Session, site: str, samples: list[str]) -> tuple[str, ...]:
+class ObjectKeys(Sequence[str]):
+    """Where the bytes of samples lie; each is made when it is asked for, since there can be very many."""
+
+    def __init__(self, site: str, samples: Sequence[str], later: Mapping[str, int]) -> None:
+        self._site, self._samples, self._later = site, samples, later
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        """The key of one sample, or of several."""
+        if isinstance(index, slice):
+            return ObjectKeys(self._site, self._samples[index], self._later)
+        sha256 = self._samples[index]
+        return sample_key(self._site, sha256, self._later.get(sha256, 0))
+
+
+def object_keys(session: Session, site: str, samples: Sequence[str]) -> ObjectKeys:
     """Where the bytes of these samples (by name) lie."""
     # Hardly any object was ever deleted and came back, so only those that did are asked for.
     rows = session.execute(
         select(ObjectRow.sha256, ObjectRow.generation).where(ObjectRow.site == site, ObjectRow.generation > 0)
     )
-    later = dict(rows.all())
-    return tuple(sample_key(site, sha256, later.get(sha256, 0)) for sha256 in samples)
-
-
-def load_facts(session: Session, site: str, dataset_id: str, manifest: Manifest) -> tuple[SampleFacts, ...]:
-    """The shortcut test's rows, in manifest order."""
-    held = select(ItemRow.sha256).where(ItemRow.site == site, ItemRow.dataset_id == dataset_id)
-    rows = session.scalars(
-        select(SampleRow).where(SampleRow.site == site, SampleRow.sha256.in_(held)).execution_options(yield_per=1000)
-    )
-    found = {row.sha256: _facts(row) for row in rows}
-    return tuple(found[sample.sha256] for sample in manifest.samples)
-
-
-def _facts(row: SampleRow) -> SampleFacts:
-    return SampleFacts(
-        tuple(row.border), row.width, row.height, row.bit_depth, row.source_type, row.encoder, row.source_size
-    )
+    return ObjectKeys(site, samples, dict(rows.all()))

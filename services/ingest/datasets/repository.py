@@ -1,5 +1,6 @@
 """The rows of data sets, versions and samples."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Select, exists, func, or_, select, tuple_
@@ -41,6 +42,17 @@ def holds(session: Session, site: str, dataset_id: str, sha256: str) -> bool:
     """Whether the data set has this sample."""
     found = exists().where(ItemRow.site == site, ItemRow.dataset_id == dataset_id, ItemRow.sha256 == sha256)
     return bool(session.scalar(select(found)))
+
+
+def media_types_of(session: Session, site: str, shas: Sequence[str]) -> dict[str, str]:
+    """Stored media type by sample."""
+    found: dict[str, str] = {}
+    for part in parts_of(shas):
+        rows = session.execute(
+            select(SampleRow.sha256, SampleRow.media_type).where(SampleRow.site == site, SampleRow.sha256.in_(part))
+        )
+        found.update({sha256: sys.intern(media_type) for sha256, media_type in rows})
+    return found
 
 
 def samples_of(session: Session, site: str, shas: Sequence[str]) -> dict[str, SampleRow]:

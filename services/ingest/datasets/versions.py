@@ -14,8 +14,8 @@ from services.ingest.audit.service import record
 from services.ingest.datasets import repository
 from services.ingest.datasets.contents import Contents, gather
 from services.ingest.datasets.describing import describe
-from services.ingest.datasets.pictures import spilled
 from services.ingest.datasets.facts import load_facts
+from services.ingest.datasets.pictures import spilled
 from services.ingest.datasets.reading import Analysis, manifest_key, store_analysis
 from services.ingest.datasets.tables import DatasetRow, VersionRow
 from services.ingest.dependencies import Ingest

@@ -1,7 +1,7 @@
 """What a person should know before the training begins, worked out on the job's own folds."""
 
 from aimic.domain.dataset import Finding
-from aimic.domain.findings import Facts, findings
+from aimic.domain.findings import Facts, about_classes
 from aimic.domain.folds import units_needed
 from aimic.domain.split import Split
 from aimic.domain.units import units
@@ -19,8 +19,7 @@ def warnings_for(data: VersionData, split: Split) -> tuple[Finding, ...]:
     samples = data.manifest.samples
     labels, groups = [sample.label for sample in samples], [sample.group for sample in samples]
     facts = Facts(classes=data.manifest.classes, labels=labels, groups=groups, clusters=data.clusters)
-    about_classes = [found for found in findings(facts, units_needed(split.request)) if found.code in _BY_SPLIT]
     others = [f for f in data.findings if f.code not in _BY_SPLIT and not f.code.startswith(_SHORTCUT)]
     together = units(groups, data.clusters).tolist()
     shortcuts = shortcut_test(data.facts, labels, together, split.folds, split.seed)
-    return (*about_classes, *others, *shortcuts.findings())
+    return (*about_classes(facts, units_needed(split.request)), *others, *shortcuts.findings())

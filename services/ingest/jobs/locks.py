@@ -49,6 +49,8 @@ def locked_by(
 ) -> dict[str, set[int]]:
     """Those of the samples that a job locked, or copies with the same pixels, by job; with `groups` also other
     images of the same patients."""
+    if session.scalars(select(LockedRow.job_id).where(LockedRow.site == site).limit(1)).first() is None:
+        return {}
     places: dict[str, list[int]] = {}
     for index in indices:
         group = data.group_keys[index] if groups else None
@@ -63,8 +65,6 @@ def locked_by(
 
 
 def _asked(session: Session, site: str, names: Sequence[str]) -> Iterator[tuple[str, tuple[str | None, ...]]]:
-    if session.scalars(select(LockedRow.job_id).where(LockedRow.site == site).limit(1)).first() is None:
-        return
     for part in parts_of(names):
         fits = or_(LockedRow.sha256.in_(part), LockedRow.pixel_sha256.in_(part), LockedRow.group_key.in_(part))
         rows = session.scalars(select(LockedRow).where(LockedRow.site == site, fits))

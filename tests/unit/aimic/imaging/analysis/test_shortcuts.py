@@ -9,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from aimic.domain.folds import make_split
 from aimic.domain.split import LOCKED, SplitRequest
-from aimic.imaging.discriminant import Discriminant, quadratic
+from aimic.imaging.discriminant import Discriminant, NormalScores, products
 from aimic.imaging.shortcuts import ShortcutResult, shortcut_test
 
 
@@ -155,11 +155,13 @@ class TestDiscriminant:
         labels = rng.integers(0, 3, 600)
         rows = rng.normal(0, 1, (600, 4)) + np.eye(4)[labels] * 2
         theirs = LinearDiscriminantAnalysis(priors=np.ones(3) / 3).fit(rows, labels).predict(rows)
-        assert np.mean(Discriminant(rows, labels).predict(rows) == theirs) > 0.99
+        ours = Discriminant([(rows[:70], labels[:70]), (rows[70:], labels[70:])], 3)
+        assert np.mean(ours.predict(rows) == theirs) > 0.99
 
     def test_scores_follow_ranks_so_that_outliers_and_units_do_not_matter(self) -> None:
         train, test = np.random.default_rng(0).normal(0, 1, (2, 200, 2))
-        scaled = quadratic(np.exp(3 * train), np.exp(3 * test))
-        for ours, theirs in zip(quadratic(train, test), scaled, strict=True):
+        known, stretched = NormalScores(train), NormalScores(np.exp(3 * train))
+        for rows in (train, test):
+            ours, theirs = products(known(rows)), products(stretched(np.exp(3 * rows)))
             assert ours.shape == (200, 5)
             assert np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1] > 0.99
