@@ -41,9 +41,9 @@ class Connection:
         """Signs addresses for workers, without a request: the signature covers the host they ask."""
         self._pinger = self._client(address.endpoint, _pool(PING_TIMEOUT, trust, proxy))
 
-    def call(self, work: Callable[[], T], what: str, retry_s: float = RETRY_S) -> T:
+    def call(self, work: Callable[[], T], what: str, retry_s: float | None = None) -> T:
         """What `work` returns, tried again while that may help; else the error in words, of the object `what`."""
-        deadline = time.monotonic() + retry_s
+        deadline = time.monotonic() + (RETRY_S if retry_s is None else retry_s)
         for turn in count():
             try:
                 return work()

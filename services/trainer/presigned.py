@@ -45,12 +45,21 @@ class _PassingError(Exception):
 @cache
 def client() -> httpx.Client:
     """One pool of connections for all threads of this process; opened when the first address is used."""
-    trust = ssl.create_default_context(cafile=Settings().s3_ca_file)
+    return open_client(Settings().s3_ca_file)
+
+
+def open_client(ca_file: Path | None) -> httpx.Client:
+    """A pool that trusts the certificates in `ca_file`, or the machine's own."""
     # HTTP(S)_PROXY and NO_PROXY hold, as for every tool of the machine, but never for the machine itself.
     own = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
     limits = httpx.Limits(max_keepalive_connections=32, keepalive_expiry=30.0)
-    plain = {"accept-encoding": "identity"}
-    return httpx.Client(verify=trust, timeout=_TIMEOUT, limits=limits, mounts=own, headers=plain)
+    return httpx.Client(
+        verify=ssl.create_default_context(cafile=ca_file),
+        timeout=_TIMEOUT,
+        limits=limits,
+        mounts=own,
+        headers={"accept-encoding": "identity"},
+    )
 
 
 def read(url: str, what: str, sha256: str | None = None) -> bytes:
