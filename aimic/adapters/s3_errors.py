@@ -72,7 +72,10 @@ def _refusal(error: Exception, address: Address) -> str:
     if code == "PreconditionFailed":
         return "The object was replaced in the store while it was read. Read it again."
     if may_pass(error):
-        return f"The object store is too busy or not ready ({name}). {_KEPT}; try again in a moment."
+        return (
+            f"The object store can't answer just now ({name}). {_KEPT}; try again in a moment. If it stays so, the "
+            "store's own log says more."
+        )
     happened, remedy = _of_settings(code, status, "region" in str(error), address)
     return f"{happened} ({name}). {_KEPT}. {remedy}"
 

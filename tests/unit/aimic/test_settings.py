@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aimic.settings import Settings, available_cpus, is_loopback
+from aimic.settings import Settings, available_cpus, is_loopback, proxy_of
 
 
 def test_everything_of_an_embedded_installation_is_below_its_home(tmp_path: Path) -> None:
@@ -53,3 +53,15 @@ def test_loopback_is_this_machine_only() -> None:
 
 def test_there_is_at_least_one_cpu() -> None:
     assert available_cpus() >= 1
+
+
+def test_a_proxy_is_what_the_standard_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert proxy_of("https://s3.example") is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", ".hospital.example")
+    assert proxy_of("https://s3.example") == "http://proxy:3128"
+    assert proxy_of("http://s3.example") is None
+    assert proxy_of("https://s3.hospital.example:9000") is None
+    assert proxy_of("https://127.0.0.1:9000") is None
