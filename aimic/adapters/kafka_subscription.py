@@ -41,6 +41,7 @@ SESSION_S = 10.0
 HEARTBEAT_S = 3.0
 POLL_S = 60.0
 """A member that didn't ask for so long leaves the group, and joins again when it asks."""
+ANEW_S = 60.0
 LOOK_S = 1.0
 """Between two looks at whether the topics are still the same."""
 _AT_ONCE = 200
@@ -63,6 +64,10 @@ class KafkaSubscription:
         self._done: dict[TopicPartition, int] = {}
         """Position as it was last committed."""
         self._ids: dict[str, object] = {}
+        self._anew: dict[str, float] = {}
+        """Topics that were made anew lately, and until when that matters."""
+        self._begun: set[TopicPartition] = set()
+        """Their partitions that were put to their start."""
         self._look_at = 0.0
         with plain_errors():
             with administrator(cluster) as admin:
@@ -144,6 +149,7 @@ class KafkaSubscription:
 
     def _read(self, fetched: dict[TopicPartition, list[Any]]) -> list[Delivery]:
         ours = self._consumer.assignment()
+        self._begun &= ours
         for part in [part for part in self._polled if part not in ours]:
             del self._polled[part]
             self._done.pop(part, None)
@@ -171,25 +177,33 @@ class KafkaSubscription:
         return positions
 
     def _look(self) -> None:
-        """Make topics that are gone, begin anew with one that was made anew, and measure the lag."""
+        """Make topics that are gone, begin anew with those that were made anew, and measure the lag."""
         if time.monotonic() < self._look_at or self._network is None:
             return
         self._look_at = time.monotonic() + LOOK_S
         for topic in self._topics:
+            if self._network.lacks(topic):
+                make_topics(self._cluster)
             found = self._network.topic_id(topic)
             known = self._ids.setdefault(topic, found)
-            if found is None and self._network.lacks(topic):
-                make_topics(self._cluster)
-            elif found != known:
+            if found is not None and found != known:
                 self._ids[topic] = found
                 if known is not None:
-                    self._begin_anew(topic)
+                    logger.warning("a topic was deleted and made again; it is read from its start", extra={"of": topic})
+                    self._anew[topic] = time.monotonic() + ANEW_S
+                    self._begun = {part for part in self._begun if part.topic != topic}
+            self._begin_anew(topic)
             LAG.labels(self._group, topic).set(self._lag(topic))
 
     def _begin_anew(self, topic: str) -> None:
-        """Our positions are those of the deleted topic: with them we would pass over what the new one holds."""
-        logger.warning("a topic was deleted and made again; it is read from its start", extra={"topic": topic})
-        for part in self._consumer.assignment():
+        """Positions are those of the deleted topic: with them we would pass over what the new one holds.
+
+        A member may commit an old position while the topic is made again, so for a while each partition that
+        comes to us is read from its start.
+        """
+        if time.monotonic() > self._anew.get(topic, 0.0):
+            return
+        for part in self._consumer.assignment() - self._begun:
             if part.topic == topic:
                 self._polled.pop(part, None)
                 self._done.pop(part, None)
@@ -197,6 +211,7 @@ class KafkaSubscription:
                 # The group may be dealt anew by kafka-python's own thread at any time.
                 with contextlib.suppress(IllegalStateError, ValueError):
                     self._consumer.seek_to_beginning(part)
+                    self._begun.add(part)
 
     def _lag(self, topic: str) -> int:
         lag = 0
