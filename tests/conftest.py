@@ -25,7 +25,7 @@ def local_settings() -> Callable[..., LocalSettings]:
     """Settings for a platform on a home, every port free."""
 
     def make(home: Path, **more: object) -> LocalSettings:
-        names = list(LocalSettings(home=home).ports())
+        names = list(LocalSettings.model_validate({"home": home, **more}).ports())
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         return LocalSettings.model_validate({"home": home, **ports, **more})
 

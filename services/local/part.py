@@ -32,6 +32,8 @@ class PartSpec(Value):
     directory: Path | None = None
     """Working directory; ours when None."""
     stop_signal: int = signal.SIGTERM
+    ends_late: bool = False
+    """Whether it is asked to stop only when those that need it have ended."""
 
 
 def _die_with_parent() -> None:

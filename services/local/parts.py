@@ -7,7 +7,7 @@ from services.local.part import PartSpec
 from services.local.servers.together import Servers
 from services.local.settings import LocalSettings, Profile
 
-_ASKED_TO_STOP_S = "4"
+_GRACE_S = "3"
 """Seconds a trainer takes for its last checkpoint here: everything has to end within the supervisor's time."""
 
 
@@ -44,6 +44,7 @@ def _ingests(settings: LocalSettings, servers: Servers | None) -> Iterator[PartS
             name=_numbered("ingest", n),
             command=_command("services.ingest"),
             ops_port=ops_port,
+            ends_late=True,
             environment={**_common(settings), **(servers.environment() if servers else {}), **own},
         )
 
@@ -64,9 +65,8 @@ def _trainers(settings: LocalSettings, servers: Servers | None) -> Iterator[Part
             "AIMIC_TRAINER_OPS_PORT": str(ops_port),
             # Straight to an ingest: the front would ask for a person's credential.
             "AIMIC_INGEST_URL": f"http://127.0.0.1:{behind[(n - 1) % len(behind)]}",
+            "AIMIC_TRAINER_GRACE_S": _GRACE_S,
         }
-        if servers is not None:
-            own["AIMIC_TRAINER_GRACE_S"] = _ASKED_TO_STOP_S
         yield PartSpec(
             name=_numbered("trainer", n),
             command=_command("services.trainer"),

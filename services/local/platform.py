@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from aimic.errors import UnavailableError
 from services.local.lock import read_holder
@@ -22,10 +22,19 @@ class Platform:
 
     def __init__(self, settings: LocalSettings, quiet: bool = False) -> None:
         self.settings = settings
-        out = subprocess.DEVNULL if quiet else None
-        self.process = subprocess.Popen(
+        self._log = settings.home / "logs" / "up.log"
+        self._log.unlink(missing_ok=True)
+        if not quiet:
+            self.process = self._start(None)
+            return
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("w") as out:
+            self.process = self._start(out)
+
+    def _start(self, out: IO[str] | None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-m", "services.local", "up"],
-            env={**os.environ, **settings.child_environment()},
+            env={**os.environ, **self.settings.child_environment()},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -39,7 +48,8 @@ class Platform:
             if holder.get("pid") == self.process.pid and holder.get("ready"):
                 return
             time.sleep(0.1)
-        raise UnavailableError(f"The platform did not start; its logs are in {self.settings.home / 'logs'}.")
+        said = self._log.read_text().strip() if self._log.exists() else ""
+        raise UnavailableError(f"The platform did not start; its logs are in {self._log.parent}. {said}")
 
     def stop(self) -> int:
         """What Ctrl-C does; the exit status."""
