@@ -3,6 +3,7 @@
 import argparse
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ def main() -> int:
     wishes = _arguments()
     logging.basicConfig(level=logging.ERROR)
     clear_environment()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is mounted and started is to be undone
     suite = Suite(wishes)
     try:
         return suite.run()

@@ -25,6 +25,7 @@ def _broken(told: Told, found: Evidence) -> Iterator[str]:
     if found.outbox:
         yield f"{found.outbox} messages were never published"
     yield from (f"dead letter: {letter}" for letter in found.dead)
+    yield from (f"unreadable, and put aside by nobody: {letter}" for letter in found.vanished)
 
 
 def _upload(sent: Sent, found: Evidence) -> Iterator[str]:

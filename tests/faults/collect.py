@@ -23,6 +23,7 @@ from services.ingest.outbox import OutboxRow
 from services.ingest.tasks.tables import TaskRow
 from services.ingest.uploads.tables import PieceRow, UploadRow
 from tests.faults.evidence import Evidence, ImportFound, JobFound, ModelFound, TaskFound, UploadFound
+from tests.faults.ground import Letters
 from tests.faults.pictures import pixels_of
 from tests.faults.told import Told
 
@@ -36,7 +37,7 @@ class Collector:
     def __init__(self, engine: Engine, blobs: Blobs) -> None:
         self._engine, self._blobs = engine, blobs
 
-    def collect(self, told: Told, name: str, heard: Mapping[str, int] | None, dead: tuple[str, ...]) -> Evidence:
+    def collect(self, told: Told, name: str, heard: Mapping[str, int] | None, letters: Letters) -> Evidence:
         """The evidence. `heard`: the highest sequence told of each job by the event log, unless that was emptied."""
         with Session(self._engine) as session:
             jobs = session.scalars(select(JobRow).where(JobRow.dataset.startswith(f"{name}-"))).all()
@@ -48,7 +49,8 @@ class Collector:
                 missing=tuple(key for key in self._named(session) if not self._blobs.exists(key)),
                 leases=tuple(unfinished(session)),
                 outbox=len(session.scalars(select(OutboxRow)).all()),
-                dead=dead,
+                dead=letters.strange,
+                vanished=letters.lacking,
             )
 
     def _upload(self, session: Session, upload_id: str) -> UploadFound | None:

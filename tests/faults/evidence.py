@@ -86,4 +86,6 @@ class Evidence:
     """Work that is over for nobody: it still has a lease, or waits."""
     outbox: int
     dead: tuple[str, ...]
-    """Dead letters."""
+    """Dead letters that nobody planted."""
+    vanished: tuple[str, ...]
+    """Planted unreadable messages that nobody put aside."""

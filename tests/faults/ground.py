@@ -1,9 +1,19 @@
 """What the services stand on. Here: files and SQLite; real servers are in tests/faults/real.py."""
 
+import sqlite3
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Engine, create_engine
+
+
+class Letters(NamedTuple):
+    """Dead letters."""
+
+    strange: tuple[str, ...]
+    """Those that nobody planted."""
+    lacking: tuple[str, ...]
+    """Planted unreadable messages that nobody has put aside."""
 
 
 class Ground(Protocol):
@@ -30,10 +40,13 @@ class Ground(Protocol):
     def empty_topics(self) -> None:
         """Delete every topic."""
 
+    def poison(self, topic: str) -> None:
+        """Put something unreadable into a topic."""
+
     def heal(self) -> None:
         """Everything works."""
 
-    def dead_letters(self) -> tuple[str, ...]:
+    def letters(self) -> Letters:
         """What nobody could read."""
 
 
@@ -74,9 +87,14 @@ class Embedded:
         """There are no topics."""
         raise NotImplementedError("files and SQLite have no topics")
 
+    def poison(self, topic: str) -> None:
+        """There are no topics."""
+        raise NotImplementedError(f"{topic}: files and SQLite have no topics")
+
     def heal(self) -> None:
         """Nothing was broken."""
 
-    def dead_letters(self) -> tuple[str, ...]:
-        """SQLite keeps only what it could read."""
-        return ()
+    def letters(self) -> Letters:
+        """Whatever is in SQLite's own table of them."""
+        with sqlite3.connect(self._home / "events.db") as events:
+            return Letters(tuple(str(row) for row in events.execute("SELECT * FROM dead")), ())

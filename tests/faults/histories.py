@@ -7,6 +7,7 @@ at least once; all later ones are drawn freely.
 import random
 from typing import Literal, NamedTuple
 
+from aimic.events import ModelsChanged, TaskReady
 from aimic.faults import POINTS
 
 COVERING = 40
@@ -25,9 +26,9 @@ SERVERS = ("postgres", "kafka", "minio")
 class Fault(NamedTuple):
     """Something that goes wrong `at` seconds after the history's begin."""
 
-    kind: Literal["point", "kill", "stop", "away", "cut", "slow", "full", "topics", "repeat", "replay"]
+    kind: Literal["point", "kill", "stop", "away", "cut", "slow", "full", "topics", "poison", "repeat", "replay"]
     target: str = ""
-    """A named step, a process, or a server."""
+    """A named step, a process, a server, or a topic."""
     wish: str = ""
     """Of a step: what happens there."""
     at: float = 0.0
@@ -78,7 +79,7 @@ def everything(profile: Profile, lease_s: float) -> list[Fault]:
         faults += [Fault("cut", name, at=rng.uniform(0.5, 4), lasts=rng.uniform(1.5, 4)) for name in SERVERS]
         faults += [Fault("slow", name, at=0.0, lasts=4.0) for name in SERVERS]
         faults += [Fault("full", "minio", at=1.0, lasts=3.0), Fault("full", "postgres", at=1.0, lasts=3.0)]
-        faults += [Fault("topics", at=2.0)]
+        faults += [Fault("topics", at=2.0), Fault("poison", TaskReady.topic), Fault("poison", ModelsChanged.topic)]
     return faults
 
 

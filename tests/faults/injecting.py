@@ -45,9 +45,15 @@ class Injection:
         elif self._ended.wait(fault.at):
             return
         acts: dict[str, Callable[[Fault], None]] = {
-            "point": self._arm, "kill": self._kill, "stop": self._stop, "away": self._away, "topics": self._topics,
-            "repeat": self._repeat, "replay": self._replay,
-        }  # fmt: skip
+            "point": self._arm,
+            "kill": self._kill,
+            "stop": self._stop,
+            "away": self._away,
+            "topics": self._topics,
+            "poison": self._poison,
+            "repeat": self._repeat,
+            "replay": self._replay,
+        }
         try:
             acts.get(fault.kind, self._break)(fault)
         except Exception as error:  # the suite's own trouble must fail the history, not vanish with its thread
@@ -90,6 +96,9 @@ class Injection:
 
     def _topics(self, _: Fault) -> None:
         self._stack.ground.empty_topics()
+
+    def _poison(self, fault: Fault) -> None:
+        self._stack.ground.poison(fault.target)
 
     def _repeat(self, fault: Fault) -> None:
         """Everything that was said, ten times more and in no order."""

@@ -1,11 +1,14 @@
 """The real servers as ground: each behind a proxy that can be cut and slowed, two of them on small disks."""
 
+import contextlib
 import os
 import subprocess
 import time
+import uuid
 from pathlib import Path
+from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 from sqlalchemy import Engine, create_engine, make_url
 
@@ -13,6 +16,8 @@ from aimic.events import DEAD, MESSAGES
 from services.local.servers import install
 from services.local.servers.together import Servers
 from services.local.servers.toxiproxy import Proxy, Toxiproxy
+from tests.faults.ground import Letters
+from tests.faults.listening import GROUP
 
 DISK_MIB = {"postgres": 2048, "minio": 8192}
 """Sparse: what is never written takes no room on the machine's own disk."""
@@ -68,6 +73,9 @@ class Real:
         self.servers = Servers.on(home, durable=False)
         self._toxiproxy = Toxiproxy(install.toxiproxy())
         self._proxies: dict[str, Proxy] = {}
+        self._planted: set[str] = set()
+        self._unsure: set[str] = set()
+        """Planted before their topic was deleted: perhaps nobody came to read them."""
         self._disks = {name: Disk(home / f"{name}.img", home / name, mib) for name, mib in DISK_MIB.items()}
 
     def start(self) -> None:
@@ -125,6 +133,15 @@ class Real:
             admin.delete_topics(list(MESSAGES))
         finally:
             admin.close()
+        self._unsure |= self._planted
+
+    def poison(self, topic: str) -> None:
+        """A record that is no message of ours."""
+        value = f"planted in {topic}: {uuid.uuid4().hex}"
+        producer = KafkaProducer(bootstrap_servers=self._broker(), acks="all")
+        with contextlib.closing(producer):
+            producer.send(topic, value.encode()).get(timeout=10)
+        self._planted.add(value)
 
     def heal(self) -> None:
         """Connections, room on the disks, and servers that didn't survive the want of it."""
@@ -135,24 +152,37 @@ class Real:
         for server in self.servers.all:
             server.start()
 
-    def dead_letters(self) -> tuple[str, ...]:
-        """Everything in the dead-letter topic."""
-        consumer = KafkaConsumer(bootstrap_servers=self._broker(), enable_auto_commit=False)
+    def letters(self) -> Letters:
+        """Everything in the dead-letter topic, beside what was planted."""
         try:
+            found = self._dead()
+        except KafkaError as error:
+            return Letters((f"the dead-letter topic can't be read: {error!r}",), ())
+        # The suite's own reader puts aside what it can't read, like any other; that proves nothing of the services.
+        put_aside = {value for group, value in found if group != GROUP}
+        strange = {value for _, value in found} - self._planted
+        return Letters(tuple(sorted(strange)), tuple(sorted(self._planted - self._unsure - put_aside)))
+
+    def _dead(self) -> list[tuple[str, str]]:
+        """(group, value) of every letter."""
+        consumer = KafkaConsumer(bootstrap_servers=self._broker(), enable_auto_commit=False)
+        with contextlib.closing(consumer):
             part = TopicPartition(DEAD, 0)
             if part.partition not in (consumer.partitions_for_topic(DEAD) or ()):
-                return ()
+                return []
             consumer.assign([part])
             consumer.seek_to_beginning(part)
-            end, found, until = consumer.end_offsets([part])[part], [], time.monotonic() + 10
+            end, until = consumer.end_offsets([part])[part], time.monotonic() + 10
+            found: list[tuple[str, str]] = []
             while consumer.position(part) < end and time.monotonic() < until:
                 for records in consumer.poll(timeout_ms=500).values():
-                    found += [record.value.decode(errors="replace")[:500] for record in records]
-            return tuple(found)
-        except KafkaError as error:
-            return (f"the dead-letter topic can't be read: {error!r}",)
-        finally:
-            consumer.close()
+                    found += [_letter(record) for record in records]
+            return found
 
     def _broker(self) -> str:
         return self.servers.kafka.url.removeprefix("kafka://")
+
+
+def _letter(record: Any) -> tuple[str, str]:
+    headers = dict(record.headers)
+    return headers.get("group", b"").decode(), record.value.decode(errors="replace")[:500]

@@ -11,6 +11,7 @@ from services.ingest.outbox import OutboxRow
 from services.ingest.tasks.tables import DyingObjectRow
 from tests.faults.checker import check
 from tests.faults.collect import Collector, unfinished
+from tests.faults.ground import Letters
 from tests.faults.histories import PLOTS, History, Plot
 from tests.faults.injecting import Injection
 from tests.faults.replaying import Replays
@@ -117,7 +118,7 @@ class Runner:
         self._inference.broken.clear()
         jobs = [trained.id for trained in told.trained]
         heard = self._heard(jobs) if ear else None
-        return check(told, self._collector.collect(told, name, heard, self._stack.ground.dead_letters()))
+        return check(told, self._collector.collect(told, name, heard, self._letters()))
 
     def _heard(self, jobs: list[str]) -> dict[str, int]:
         """What the log told, once it had time to tell all of it."""
@@ -129,6 +130,13 @@ class Runner:
             if time.monotonic() > ends or all(heard.get(job) == sequence for job, sequence in rows):
                 return heard
             time.sleep(0.1)
+
+    def _letters(self) -> Letters:
+        """Dead letters, once every group had time to put aside what was planted."""
+        ends = time.monotonic() + 10
+        while (letters := self._stack.ground.letters()).lacking and time.monotonic() < ends:
+            time.sleep(0.5)
+        return letters
 
     def _answer(self, scenario: Scenario, plot: Plot) -> list[str]:
         answered, calm = scenario.answered, self._undisturbed[plot]

@@ -1,5 +1,6 @@
 """The long-lived stack: two replicas of ingest behind a balancer, two trainers, one inference, and their servers."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -54,31 +55,36 @@ class Stack:
         balancer, self._grpc, _ = ports[-3:]
         self._balancer = Balancer(balancer, (self.ports["ingest-0"], self.ports["ingest-1"]))
         self.processes: dict[str, Process] = {}
+        self._undo = contextlib.ExitStack()
         self._watch = Watch(self.processes)
         self.ear = Ear(self.events)
 
     def start(self) -> None:
         """Start everything; TimeoutError when it doesn't get ready."""
+        self._undo.callback(self.ground.stop)
         self.ground.start()
         self.processes |= {name: self._process(name) for name in MODULES}
+        self._undo.callback(self._end_processes)
         self._balancer.start()
+        self._undo.callback(self._balancer.stop)
         self._watch.start()
+        self._undo.callback(self._watch.stop)
         self.processes["ingest-0"].start()
         self._wait(("ingest-0",))  # it makes the tables
         for process in self.processes.values():
             process.start()
         self._wait(tuple(MODULES))
         self.ear.start()
+        self._undo.callback(self.ear.stop)
 
     def stop(self) -> None:
         """End everything that was started."""
-        self._watch.stop()
+        self._undo.close()
+
+    def _end_processes(self) -> None:
         for process in self.processes.values():
             process.thaw()
             process.hold_down()
-        self.ear.stop()
-        self._balancer.stop()
-        self.ground.stop()
 
     def heal(self) -> None:
         """As if nothing had gone wrong: everything runs, nothing is armed; TimeoutError when it doesn't recover."""
@@ -143,7 +149,7 @@ class Stack:
             reasons = {name: self.processes[name].not_ready() for name in waiting}
             waiting = [name for name, reason in reasons.items() if reason is not None]
             if waiting and time.monotonic() > ends:
-                raise TimeoutError(f"not ready in {START_S:.0f} s: {reasons}; logs: {self.logs}")
+                raise TimeoutError(f"not ready: {reasons}; logs: {self.logs}")
             time.sleep(0.1 if waiting else 0)
 
 

@@ -47,6 +47,7 @@ WHOLE = Evidence(
     leases=(),
     outbox=0,
     dead=(),
+    vanished=(),
 )
 
 
@@ -106,6 +107,7 @@ PLANTED: list[tuple[str, Change]] = [
     ("task n/fold/0 was left", lambda found: replace(found, leases=("task n/fold/0",))),
     ("2 messages were never published", lambda found: replace(found, outbox=2)),
     ("dead letter: nonsense", lambda found: replace(found, dead=("nonsense",))),
+    ("put aside by nobody: planted", lambda found: replace(found, vanished=("planted",))),
 ]
 
 
