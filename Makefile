@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev bench clean
+.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench clean
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -11,31 +11,40 @@ TIMED := python3 scripts/timed.py
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: install ## Install, start everything, carry a drawn image set from import to prediction (ONCE=1: then stop)
-	$(BIN)/aimic demo $(if $(ONCE),--once)
+demo: install ## Carry a drawn image set from import to prediction (ONCE=1: then stop; PROFILE=servers: on real servers)
+	$(BIN)/aimic demo $(if $(ONCE),--once) $(if $(PROFILE),--profile $(PROFILE))
 
 test: ## Install everything that is needed and pass every check and test
-	$(TIMED) installs $(MAKE) --no-print-directory install-dev
+	$(TIMED) installs $(MAKE) --no-print-directory --jobs=2 --output-sync=line install-dev servers
 	$(TIMED) spine $(MAKE) --no-print-directory check-spine
+	$(TIMED) servers $(MAKE) --no-print-directory check-servers
 
-.PHONY: check-spine check-code check-whole
+.PHONY: check-spine check-code check-whole check-servers
+PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
 # Two lanes for two cores: what needs no server beside what starts real processes. The ten networks train inside the
 # test process, so they are in the first.
 check-spine:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-whole
 
 check-code: lint types protos-check openapi-check
-	$(BIN)/pytest -p no:cacheprovider --durations=10 tests/unit tests/contract tests/integration/test_trainer_networks.py
+	$(PYTEST) -m "not servers" tests/unit tests/contract tests/integration/test_trainer_networks.py
 
 check-whole:
-	$(BIN)/pytest -p no:cacheprovider --durations=10 tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
+	$(PYTEST) -m "not servers" tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
-.PHONY: faults
-faults: install-dev ## Run N (40) histories of faults on the real servers; what is acknowledged is never lost nor done twice
-	$(BIN)/python -m tests.faults --number $(or $(N),40)
+# On the real PostgreSQL, Kafka and MinIO: the contracts and the rest, then as many histories of faults as fit.
+check-servers:
+	$(PYTEST) -m servers
+	$(BIN)/python -m tests.faults --seconds 480
 
-up: install ## Start the platform on this machine; Ctrl-C stops it
-	$(BIN)/aimic up
+up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=servers: on real servers)
+	$(BIN)/aimic up $(if $(PROFILE),--profile $(PROFILE))
+
+servers: ## Get PostgreSQL, Kafka, MinIO and Toxiproxy for this machine (cached in ~/.cache/aimic)
+	@$(or $(PYTHON),python3) -m services.local.servers.install
+
+faults: install-dev servers ## Run N (40) histories of faults on the real servers: nothing is lost or done twice; SEED=… replays one
+	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--number $(or $(N),40))
 
 lint: install-dev ## ruff, import-linter
 	$(BIN)/ruff check .

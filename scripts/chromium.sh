@@ -3,6 +3,5 @@
 set -euo pipefail
 if [ ! -x /usr/bin/chromium ]; then
   echo "Installing Chromium for the browser tests …"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null
+  "$(dirname "$0")/apt.sh" chromium fonts-dejavu-core
 fi

@@ -21,8 +21,7 @@ fi
 
 if ! "$python" -c 'import ensurepip' 2>/dev/null; then
   # Debian keeps the tools for virtual environments in a package of their own.
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends python3-venv
+  scripts/apt.sh python3-venv
 fi
 
 # An interpreter that went away or changed makes the old environment useless.
