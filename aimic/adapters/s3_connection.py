@@ -1,16 +1,18 @@
 """One store's client, and the way every request to it goes: bounded, repeated where that helps, explained where not."""
 
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from itertools import count
 from random import SystemRandom
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import urllib3
 from minio import Minio
 from minio.error import S3Error
+from urllib3.connection import HTTPConnection
 
 from aimic.adapters.s3_address import Address, Endpoint
 from aimic.adapters.s3_errors import FAILURES, NO_BUCKET, code_of, explained, may_pass
@@ -26,6 +28,14 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _CONNECTIONS = 64
 """Kept open between requests; more are made when more threads ask, and closed afterwards."""
+_KEPT_ALIVE = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+"""Firewalls forget quiet connections without a word; so they are never quiet, and a dead one is noticed unused."""
 _random = SystemRandom()
 
 
@@ -120,17 +130,16 @@ def _no_bucket(bucket: str, why: str, remedy: str) -> UnavailableError:
 
 
 def _pool(timeout: urllib3.Timeout, trust: ssl.SSLContext, proxy: str | None) -> urllib3.PoolManager:
-    # retries=False: the client's own would wait up to 25 minutes, unseen by whoever asked.
+    how: dict[str, Any] = {
+        "maxsize": _CONNECTIONS,
+        "timeout": timeout,
+        "retries": False,  # the client's own would wait up to 25 minutes, unseen by whoever asked
+        "ssl_context": trust,
+        "socket_options": _KEPT_ALIVE,
+    }
     if proxy is None:
-        return urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout, retries=False, ssl_context=trust)
-    return urllib3.ProxyManager(
-        proxy,
-        proxy_headers=_proxy_headers(proxy),
-        maxsize=_CONNECTIONS,
-        timeout=timeout,
-        retries=False,
-        ssl_context=trust,
-    )
+        return urllib3.PoolManager(**how)
+    return urllib3.ProxyManager(proxy, proxy_headers=_proxy_headers(proxy), **how)
 
 
 def _proxy_headers(proxy: str) -> dict[str, str]:
