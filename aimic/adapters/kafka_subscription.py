@@ -139,6 +139,7 @@ class KafkaSubscription:
             )
             consumer.subscribe(list(self._topics))
         self._consumer, self._network = consumer, network
+        self._look_at = time.monotonic() + LOOK_S  # by then it knows its topics
 
     def _drop(self) -> None:
         consumer, self._consumer, self._network = self._consumer, None, None

@@ -122,6 +122,8 @@ class SqliteSubscription:
 
     def commit(self) -> None:
         """Everything polled so far is done with. What was taken from us meanwhile is left to its new owner."""
+        if self._polled == self._committed:
+            return  # listeners commit after each poll; a write that changes nothing would still wait for the disk
         with _plain_errors(), _writing(self._connection):
             for (topic, part), position in self._polled.items():
                 self._connection.execute(

@@ -9,24 +9,23 @@ from aimic import faults
 from aimic.domain.job import TaskKind
 from aimic.domain.work import Claim
 from aimic.errors import AimicError, UnavailableError
-from aimic.events import TaskReady
-from aimic.ports.events import Events, Subscription
+from aimic.ports.events import Events
 from aimic.telemetry import new_request_id, request_id
 from services.trainer.api import Ingest
 from services.trainer.caches import forget_old
 from services.trainer.grace import Grace
 from services.trainer.lane import Lane
+from services.trainer.listener import Listener
 from services.trainer.process import Children
 from services.trainer.run import Ending, TaskRun
 from services.trainer.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-GROUP = "aimic.trainers"
 KEEP_CHILD_S = 60.0
 """Idle time after which the child, and the memory that torch takes, is given up."""
 TIDY_EVERY_S = 3600.0
-LISTEN_S = 0.5
+LOOK_S = 0.5
 """Longest wait for a wake-up before looking whether we should stop."""
 
 
@@ -39,10 +38,9 @@ class Worker:
     def __init__(self, settings: Settings, ingest: Ingest, events: Events) -> None:
         self._settings = settings
         self._ingest = ingest
-        self._events = events
+        self._listener = Listener(events)
         self._children = Children()
         self._claims = Lane("claims")
-        self._subscription: Subscription | None = None
         self._stopping = threading.Event()
         self._worked_at = time.monotonic()
         """When the last task was left."""
@@ -72,6 +70,7 @@ class Worker:
         self._close()
 
     def _work_once(self) -> Ending | None:
+        self._listener.forget()
         try:
             claim = self._ask()
             self._away = False
@@ -114,30 +113,13 @@ class Worker:
             self._tidied_at = now
             limit = int(self._settings.trainer_cache_gib * 2**30)
             forget_old(self._settings.home / "cache", limit, time.time())
+        self._listener.start()
         end = now + self._settings.poll_s
         while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
-            if self._woken(min(left, LISTEN_S)):
+            if self._listener.wait(min(left, LOOK_S)):
                 return
-
-    def _woken(self, seconds: float) -> bool:
-        try:
-            if self._subscription is None:
-                self._subscription = self._events.subscribe((TaskReady.topic,), GROUP)
-            messages = self._subscription.poll(seconds)
-            self._subscription.commit()
-            return bool(messages)
-        except AimicError as error:
-            logger.info("no wake-ups for now", extra={"reason": error.message})
-            self._unsubscribe()
-            self._stopping.wait(seconds)
-            return False
-
-    def _unsubscribe(self) -> None:
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.close()
 
     def _close(self) -> None:
         self._claims.close()
         self._children.close()
-        self._unsubscribe()
+        self._listener.stop()

@@ -11,7 +11,7 @@ from aimic.domain.job import TaskKind
 from aimic.errors import UnavailableError
 from aimic.events import TaskReady
 from aimic.ports.events import Delivery
-from services.trainer import worker
+from services.trainer import listener, worker
 from services.trainer.settings import Settings, child_environment
 from services.trainer.worker import Worker
 
@@ -88,7 +88,11 @@ def test_it_asks_now_and_then_without_wake_ups(tmp_path: Path, broken: bool) -> 
 
 
 @pytest.mark.timeout(10)
-def test_a_subscription_that_broke_is_closed_before_another_is_made(tmp_path: Path) -> None:
+def test_a_subscription_that_broke_is_closed_before_another_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "AGAIN_S", 0.01)
+
     class BreaksEvents(PlayedEvents):
         alive = made = 0
 
@@ -120,7 +124,7 @@ def test_a_machine_for_one_task_ends_when_there_is_nothing_to_do(tmp_path: Path)
 def test_an_ingest_that_is_away_is_no_reason_to_end_but_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LISTEN_S", 0.01)
+    monkeypatch.setattr(worker, "LOOK_S", 0.01)
     ingest = PlayedIngest(3, away=True)
     made = _worker(tmp_path, ingest, PlayedEvents(), trainer_until_idle=True, trainer_poll_s=0.02)
     assert made.not_ready() is None
