@@ -22,15 +22,13 @@ from aimic.client import Client
 from aimic.domain.job import Job, JobRequest, Status, TrainSettings
 from aimic.domain.split import SplitRequest
 from aimic.settings import available_cpus
+from benchmarks.tables import Row, processor, table, write_between_marks
 from services.local.demo.cells import draw_set
 from services.local.platform import Platform
 from services.local.settings import LocalSettings
 
 HERE = Path(__file__).parent
-MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
 NETWORK = "mobilenet_v2"
-
-Row = tuple[str, str]
 
 
 def main() -> None:
@@ -42,11 +40,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         rows = list(measure(Path(scratch), options.data, options.weights_dir, options.full))
-    table = "\n".join(["| what | measured |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
-    text = f"{_heading(options)}\n\n{table}"
+    text = f"{_heading(options)}\n\n{table(rows)}"
     print(text)
     for file in (HERE / "RESULTS.md", HERE.parent / "README.md"):
-        _write_between_marks(file, text)
+        write_between_marks(file, "measured", text)
 
 
 def measure(scratch: Path, data: Path | None, weights: Path | None, full: bool) -> Iterator[Row]:
@@ -127,22 +124,14 @@ def _random_weights(scratch: Path) -> Path:
 
 
 def _heading(options: argparse.Namespace) -> str:
-    model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
     data = options.data.name if options.data else "drawn images, random weights"
     return (
-        f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores of {model.split(':')[1].strip()}, "
+        f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores of {processor()}, "
         f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB, "
         f"Python {machine.python_version()}, torch {torch.__version__}; data: {data}. "
         f"Command: `python -m benchmarks.spine{' --data … --weights-dir …' if options.data else ''}"
         f"{' --full' if options.full else ''}`"
     )
-
-
-def _write_between_marks(file: Path, text: str) -> None:
-    begin, end = MARKS
-    old = file.read_text()
-    head, tail = old.split(begin)[0], old.split(end)[1]
-    file.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Images per second of the trainer's loop, and of a bare PyTorch loop beside it.
 
-    python benchmarks/trainer_speed.py --images ../shared/data/pbc --weights ../shared/weights
+    python -m benchmarks.trainer_speed --images ../shared/data/pbc --weights ../shared/weights
 
 Trains MobileNet-v2 at 224 px for one epoch on a few hundred images of a folder of class folders, without ingest.
 """
@@ -9,16 +9,15 @@ import argparse
 import hashlib
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from aimic.domain.base import sha256_of
 from aimic.domain.job import TaskKind, TrainSettings
 from aimic.domain.split import ALWAYS_TRAIN, Split, SplitRequest
 from aimic.domain.work import Claim, TaskSample, TaskSpec, WeightsSource
+from benchmarks.bare import bare_loop
 from services.trainer.context import Context
 from services.trainer.network import build_net
 from services.trainer.reports import Reporter
@@ -71,21 +70,10 @@ def claim_of(folder: Path, count: int, settings: TrainSettings) -> tuple[Claim, 
 
 
 def bare(context: Context, images: int) -> float:
-    """Images/s of forward, backward and AdamW on one made-up batch, in float32 and channels_last."""
-    settings = context.claim.settings
+    """Images/s of a bare loop in float32."""
     net = build_net(context)
-    net.train(True)
-    optimizer = torch.optim.AdamW(net.trainable(), lr=1e-4)
-    size = settings.batch_size or 16
-    x = torch.rand(size, 3, 224, 224).to(memory_format=torch.channels_last)
-    y = torch.arange(size) % len(context.classes)
-    torch.autograd.backward(cross_entropy(net.module(x), y))
-    started = time.perf_counter()
-    for _ in range(images // size):
-        torch.autograd.backward(cross_entropy(net.module(x), y))
-        optimizer.step()
-        optimizer.zero_grad()
-    return images // size * size / (time.perf_counter() - started)
+    bare_loop(net, context.claim.settings, context.claim.settings.batch_size or 16, 0, 1)
+    return images / bare_loop(net, context.claim.settings, images, 0, 1)
 
 
 def main() -> None:

@@ -52,16 +52,22 @@ def keep(parts: Ingest) -> None:
 
 def _beat(parts: Ingest, term: float) -> None:
     with parts.database.system() as session:
-        now = parts.database.now(session)
-        new = NamedLeaseRow(site="*", name=NAME, holder=NAME, lease_until=now)
-        alone = repository.add_new(session, new)
-        query = select(NamedLeaseRow).where(NamedLeaseRow.site == "*", NamedLeaseRow.name == NAME)
-        row = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one()
+        row = _locked(session)
+        if alone := row is None:
+            now = parts.database.now(session)
+            alone = repository.add_new(session, NamedLeaseRow(site="*", name=NAME, holder=NAME, lease_until=now))
+            row = _locked(session)
+        assert row is not None
         now = parts.database.now(session)  # we may have waited for another replica
         if alone or row.lease_until < now:
             last = None if alone else row.lease_until - seconds(term * SHARE)
             _grant(session, now, last, term)
         row.lease_until = now + seconds(term * SHARE)
+
+
+def _locked(session: Session) -> NamedLeaseRow | None:
+    query = select(NamedLeaseRow).where(NamedLeaseRow.site == "*", NamedLeaseRow.name == NAME)
+    return session.scalar(query.with_for_update().execution_options(populate_existing=True))
 
 
 def _grant(session: Session, now: datetime, last: datetime | None, term: float) -> None:
