@@ -9,10 +9,16 @@ from services.ingest.imports.candidates import Candidate
 
 
 class Examiner:
-    """Settles candidates that have data; several threads may use one."""
+    """Settles candidates that have data; several threads may use one.
+
+    While some threads wait for the store, others have a process of the sandbox decode: the two overlap.
+    """
 
     def __init__(self, parts: Ingest, site: str, sandbox: Sandbox) -> None:
         self._parts, self._site, self._sandbox = parts, site, sandbox
+        # An object that begins to die later is noticed at the commit; the import then asks again.
+        with parts.database.read(site) as session:
+            self._later = repository.later_generations(session, site)
 
     def settle(self, candidate: Candidate) -> None:
         """Give the candidate a stored sample with its facts, or a refusal in words."""
@@ -23,9 +29,9 @@ class Examiner:
         except UnreadableImageError as error:
             candidate.refuse(error.code, error.message)
             return
+        del data
         sample = examined.sha256
-        with self._parts.database.read(self._site) as session:
-            generation = repository.generations(session, self._site, [sample]).get(sample, 0)
+        generation = self._later.get(sample, 0)
         # Stored before it is recorded: a crash in between leaves an object that the next try finds.
         self._parts.blobs.put(sample_key(self._site, sample, generation), examined.data)
         candidate.facts = {
@@ -41,6 +47,6 @@ class Examiner:
             "source_type": examined.source_media_type.value,
             "encoder": examined.encoder,
             "size": len(examined.data),
-            "source_size": len(data),
+            "source_size": candidate.size,
         }
         candidate.sample = sample

@@ -6,14 +6,17 @@ from types import TracebackType
 from typing import Self
 
 from aimic.errors import AimicError, StaleFenceError
+from services.ingest.database import announce
 from services.ingest.dependencies import Ingest
 from services.ingest.imports import repository
-from services.ingest.leases import extend
+from services.ingest.imports.service import topic
+from services.ingest.imports.tables import ImportRow
+from services.ingest.leases import check_fence, extend
 
 logger = logging.getLogger(__name__)
 
 SHARE = 0.5
-"""Of a task's lease; shorter, since the worker sits beside the records, and a person waits who restarted the process."""
+"""Of a task's lease; shorter: the worker sits beside the records, and a person waits who restarted the process."""
 
 
 class StoppedError(Exception):
@@ -59,3 +62,20 @@ class Held:
                 return
             except AimicError:
                 logger.warning("a lease could not be renewed; it is tried again", extra={"import_id": self.id})
+
+
+def update(held: Held, **values: object) -> None:
+    """Set columns of the held import and tell whoever watches."""
+    with held.parts.database.begin(held.site) as session:
+        row = locked(held, repository.find(session, held.site, held.id, lock=True))
+        for name, value in values.items():
+            setattr(row, name, value)
+        announce(session, topic(row.id))
+
+
+def locked(held: Held, row: ImportRow | None) -> ImportRow:
+    """The row, under this worker's fence; StaleFenceError otherwise."""
+    if row is None:
+        raise StaleFenceError("The import is gone.")
+    check_fence(row, held.fence)
+    return row

@@ -77,17 +77,15 @@ def known_by_received(session: Session, site: str, received: Sequence[str]) -> d
     return found
 
 
-def generations(session: Session, site: str, samples: Sequence[str]) -> dict[str, int]:
-    """Generation under which each of these samples is, or is to be, stored (absent: never seen)."""
-    found: dict[str, int] = {}
-    for part in _parts(samples):
-        rows = session.execute(
-            select(ObjectRow.sha256, ObjectRow.generation, ObjectRow.dying_at).where(
-                ObjectRow.site == site, ObjectRow.sha256.in_(part)
-            )
+def later_generations(session: Session, site: str) -> dict[str, int]:
+    """Generation under which a sample is, or is to be, stored, where it isn't the first: hardly any ever was
+    deleted."""
+    rows = session.execute(
+        select(ObjectRow.sha256, ObjectRow.generation, ObjectRow.dying_at).where(
+            ObjectRow.site == site, or_(ObjectRow.generation > 0, ObjectRow.dying_at.is_not(None))
         )
-        found.update({sha256: generation + (dying is not None) for sha256, generation, dying in rows})
-    return found
+    )
+    return {sha256: generation + (dying is not None) for sha256, generation, dying in rows}
 
 
 def lock_objects(session: Session, site: str, samples: Sequence[str]) -> dict[str, ObjectRow]:

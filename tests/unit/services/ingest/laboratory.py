@@ -15,8 +15,8 @@ from aimic.domain.site import OWNER
 from aimic.imaging.sandbox import Sandbox
 from services.ingest.datasets import routes as datasets
 from services.ingest.dependencies import Ingest
+from services.ingest.imports import bringing
 from services.ingest.imports import routes as imports
-from services.ingest.imports import worker
 from services.ingest.imports.service import ImportService
 from services.ingest.imports.worker import ImportWorker
 from services.ingest.uploads.service import UploadService
@@ -48,7 +48,7 @@ def children() -> Iterator[Kept]:
 def sandbox(children: Kept, monkeypatch: pytest.MonkeyPatch) -> Kept:
     """The sandbox that imports use; counts what it examined."""
     children.examined = 0
-    monkeypatch.setattr(worker, "Sandbox", lambda processes: children)
+    monkeypatch.setattr(bringing, "Sandbox", lambda processes: children)
     return children
 
 

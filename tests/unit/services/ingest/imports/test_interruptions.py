@@ -8,7 +8,7 @@ import pytest
 
 from aimic.errors import ConflictError, UnavailableError
 from services.ingest.datasets.tables import ObjectRow
-from services.ingest.imports import batches, worker
+from services.ingest.imports import batches, bringing, worker
 from services.ingest.imports.service import ImportService
 from services.ingest.imports.tables import ImportRow
 
@@ -38,7 +38,7 @@ def _kill_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         left -= 1
         real(*arguments)
 
-    monkeypatch.setattr(worker, "commit_batch", commit)
+    monkeypatch.setattr(bringing, "commit_batch", commit)
 
 
 def _end_leases(lab: Any) -> None:
@@ -51,7 +51,7 @@ def _end_leases(lab: Any) -> None:
 def test_a_killed_import_goes_on_from_its_last_batch(
     lab: Any, make_lab: Callable[[], Any], draw: Draw, sandbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "BATCH", 2)
+    monkeypatch.setattr(bringing, "BATCH", 2)
     files = cells(draw, 5) | {"basophil/a.txt": b"1", "basophil/b.txt": b"2"}
     started = lab.start(files)
     with monkeypatch.context() as patch:
@@ -128,7 +128,7 @@ def test_a_conflict_that_stays_ends_the_import(lab: Any, draw: Draw, monkeypatch
 def test_a_worker_that_lost_its_lease_writes_nothing_more(
     lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "BATCH", 2)
+    monkeypatch.setattr(bringing, "BATCH", 2)
     started = lab.start(cells(draw))
     real = batches.commit_batch
 
@@ -137,7 +137,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(
         row.fence += 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "commit_batch", commit)
+        patch.setattr(bringing, "commit_batch", commit)
         assert lab.worker.run_one()
     state = ImportService(lab.parts).show("local", started.id)
     assert (state.status, state.seen) == ("running", 2)
@@ -159,7 +159,7 @@ def test_an_error_that_stays_ends_the_import_after_three_tries(
     def broken(*_: Any) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(worker, "commit_batch", broken)
+    monkeypatch.setattr(bringing, "commit_batch", broken)
     for _ in range(3):
         with pytest.raises(RuntimeError):
             lab.worker.run_one()
