@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench clean
+.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench chaos clean
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -70,8 +70,12 @@ openapi: install-dev ## Write docs/openapi/ from the services
 openapi-check: install-dev ## docs/openapi/ is what the services serve
 	$(BIN)/python scripts/openapi.py --check
 
-bench: install-dev ## Measure this machine and write the tables of benchmarks/RESULTS.md
+bench: install-dev servers ## Measure this machine and write the tables of benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.spine
+	$(BIN)/python -m benchmarks.scaling
+
+chaos: install-dev servers ## Three trainers, one killed every 20 s for ten minutes, and the same models (MINUTES=10)
+	$(BIN)/python -m benchmarks.chaos --minutes $(or $(MINUTES),10)
 
 install: ## Install what running needs
 	@scripts/install.sh all
