@@ -94,7 +94,7 @@ class FullError(UnavailableError):
     """A server has no space left. What it acknowledged is kept; work goes on by itself once there is space."""
 
     code, title = "full", "There is no space left"
-    usual_retry_s = 30.0
+    usual_retry_s = 10.0
 
 
 class DeadlineError(AimicError):

@@ -12,11 +12,8 @@ import pytest
 
 from aimic.client import Client, Wait
 from aimic.domain.dataset import ImportStatus
-from services.local.servers.kafka import Kafka
-from services.local.servers.minio import Minio
-from services.local.servers.postgres import Postgres
 from tests.faults.pictures import archive
-from tests.servers.behind import Behind, Service, proxied, until
+from tests.servers.behind import Behind, Service, until
 
 pytestmark = pytest.mark.servers
 
@@ -26,32 +23,14 @@ TUS = {"tus-resumable": "1.0.0"}
 UP = 'aimic_ingest_server_up{{server="{}"}}'
 
 
-@pytest.fixture(scope="module")
-def behind(postgres_server: Postgres, kafka_server: Kafka, minio_server: Minio) -> Iterator[Behind]:
-    with proxied(postgres_server, kafka_server, minio_server) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def ingest(behind: Behind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service("ingest", tmp_path_factory.mktemp("ingest"), behind.environment) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def image(ingest: Service) -> str:
     """The path of a stored image."""
     with Client(ingest.url) as client:
-        assert client.datasets.import_(archive("away", 3).data, "cells").status is ImportStatus.DONE
+        if "cells" not in {found.name for found in client.datasets.list()}:
+            assert client.datasets.import_(archive("away", 3).data, "cells").status is ImportStatus.DONE
         sample = next(client.datasets.samples("cells", 1))
     return f"/api/v1/datasets/cells/samples/{sample.sha256}/image"
-
-
-@pytest.fixture(autouse=True)
-def healed(behind: Behind, ingest: Service) -> Iterator[None]:
-    yield
-    behind.heal()
-    until(lambda: "away" not in ingest.ops("/readyz").json(), 30, "everything is back")
 
 
 @pytest.fixture
