@@ -171,6 +171,17 @@ def test_a_key_that_may_not_make_the_bucket_says_so(settings: Settings, admin: M
     assert not blobs.exists("a")
 
 
+def test_what_a_worker_wrote_can_be_checked_by_its_etag(
+    blobs: S3Blobs, raw: minio.Minio, bucket: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"data")
+    presigned.send(tmp_path / "a", blobs.url_to_put("a", 60))
+    found = raw.stat_object(bucket, "a")
+    assert found.etag == hashlib.md5(b"data").hexdigest()
+    assert "x-amz-meta-sha256" not in (found.metadata or {})
+    assert blobs.get("a") == b"data"
+
+
 def test_an_address_that_expired_asks_for_another(blobs: S3Blobs, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"data")
     blobs.put("a", b"data")
