@@ -114,7 +114,8 @@ class Suite:
                 _say(f"  BROKEN: {line}")
             _say(f"  again: python -m tests.faults --profile {self._wishes.profile} --seed {history.seed}")
             _say(f"  logs: {self._home}")
-            self._fresh()  # what was left half done must not disturb the next
+        if verdict.wrecked:
+            self._fresh()
 
     def _progress(self, done: int, history: History, verdict: Verdict) -> None:
         mean = (time.monotonic() - self._began) / done

@@ -29,6 +29,8 @@ class Verdict:
 
     broken: list[str]
     seconds: float
+    wrecked: bool = False
+    """Work was left over: the stack is of no use to another history."""
     passed: frozenset[str] = frozenset()
     """Named steps that were reached while armed."""
 
@@ -77,10 +79,10 @@ class Runner:
             self._stack.heal()
             self._settle()
         except TimeoutError as error:
-            return Verdict([*broken, str(error)], time.monotonic() - began)
+            return Verdict([*broken, str(error)], time.monotonic() - began, wrecked=True)
         broken += self._judge(scenario, name, ear=not any(fault.kind == "topics" for fault in history.faults))
         broken += self._answer(scenario, history.plot)
-        return Verdict(broken, time.monotonic() - began, passed)
+        return Verdict(broken, time.monotonic() - began, passed=passed)
 
     def close(self) -> None:
         """Let go of connections."""

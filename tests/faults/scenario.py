@@ -4,6 +4,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from tests.faults.pictures import Archive, archive
 from tests.faults.told import Brought, Sent, Told, Trained
 
 NETWORK = "shufflenet_v2_x1_0"
-PIECE = 16 * 1024
-POLL_S = 0.25
+PIECE = 4 * 1024
+POLL_S = 0.4
 TUS = {"tus-resumable": "1.0.0"}
 UNDISTURBED = "undisturbed-{plot}"
 """Name of the model of an undisturbed run."""
@@ -55,8 +56,17 @@ class Scenario:
         """Everything, in order; `expected` is the bundle's hash that the job should give."""
         # Pictures of a plot are the same in every history, so that its bundle is; the others are new to the site.
         known, fresh = archive(f"plot-{self._plot}", 8), archive(f"new-{self._name}", 6)
-        for dataset, pictures in ((f"{self._name}-known", known), (f"{self._name}-fresh", fresh)):
-            self._bring_in(dataset, pictures)
+        with ThreadPoolExecutor(1) as beside:
+            other = beside.submit(self._bring_in, f"{self._name}-fresh", fresh)
+            self._upload(known.data, leave=PIECE)
+            self._bring_in(f"{self._name}-known", known)
+            made = self._train(expected)
+            other.result()
+        if made is not None:
+            self._use(*made, fresh.first)
+
+    def _train(self, expected: str | None) -> tuple[str, str] | None:
+        """Name and version of the model that the job made."""
         model = UNDISTURBED.format(plot=self._plot) if expected is None else f"disturbed-{self._plot}"
         request = JobRequest(dataset=f"{self._name}-known", model=model, settings=settings_of(self._plot))
         job = self._ingest.create("/api/v1/jobs", request.model_dump(mode="json"))
@@ -64,13 +74,17 @@ class Scenario:
         job = self._until(f"/api/v1/jobs/{job['id']}", lambda seen: Status(seen["status"]).over)
         if job["status"] != Status.DONE:
             self.told.wrong.append(f"the job ended as {job['status']}: {job['error']}")
-            return
+            return None
         name, _, version = job["models"][0].rpartition(":")
+        return name, version
+
+    def _use(self, name: str, version: str, picture: bytes) -> None:
+        """Classify a picture; meanwhile judge the model, when the history wants that."""
         if self._evaluates:
             path = f"/api/v1/models/{name}/versions/{version}/evaluate"
             evaluation = self._ingest.create(path, {"dataset": f"{self._name}-fresh"})
             self.told.trained.append(Trained(evaluation["id"], None))
-        self._predict(name, version, fresh.first)
+        self._predict(name, version, picture)
         if self._evaluates:
             self._until(f"/api/v1/evaluations/{evaluation['id']}", lambda seen: Status(seen["status"]).over)
 
@@ -83,16 +97,16 @@ class Scenario:
         if done["status"] != "done":
             self.told.wrong.append(f"the import into {dataset} failed: {done['error']}")
 
-    def _upload(self, data: bytes) -> Sent:
-        """In pieces; each request goes to the next replica."""
+    def _upload(self, data: bytes, leave: int = 0) -> Sent:
+        """In pieces; each request goes to the next replica. What `leave` says is never sent: the rest must be kept."""
         named = base64.b64encode(b"cells.zip").decode()
-        mark = base64.b64encode(hashlib.sha256(data + self._name.encode()).hexdigest().encode()).decode()
+        mark = base64.b64encode(hashlib.sha256(data + f"{self._name} {leave}".encode()).hexdigest().encode()).decode()
         head = TUS | {"upload-length": str(len(data)), "upload-metadata": f"filename {named},fingerprint {mark}"}
         made = checked(self._ingest.send("POST", "/api/v1/uploads", headers=head))
         sent = Sent(made.headers["location"].rpartition("/")[2], data)
         self.told.sent.append(sent)
         path, ends = f"/api/v1/uploads/{sent.id}", time.monotonic() + PATIENCE_S
-        while sent.acknowledged < len(data):
+        while sent.acknowledged < len(data) - leave:
             if time.monotonic() > ends:
                 raise GaveUpError(f"The upload stopped at {sent.acknowledged} of {len(data)} bytes.")
             self._patch(path, sent)
