@@ -1,12 +1,11 @@
-"""The S3 adapter on a real store: what is behind its back, credentials, certificates, memory."""
+"""The S3 adapter on a real store: what is done behind its back, rights, room, memory."""
 
 import hashlib
 import io
 import os
-import subprocess
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from minio.credentials.providers import StaticProvider
 from aimic.adapters.s3_blobs import S3Blobs
 from aimic.errors import CorruptError, FullError, UnavailableError
 from aimic.settings import Settings
-from services.local.part import PartSpec
 from services.local.servers.minio import Minio
 from services.local.servers.together import fields
 from services.trainer import presigned
@@ -196,61 +194,3 @@ def test_an_address_that_expired_asks_for_another(blobs: S3Blobs, tmp_path: Path
         with pytest.raises(presigned.AddressExpiredError):
             ask()
     assert not blobs.exists("b")
-
-
-class _SecureMinio(Minio):
-    """A store with a certificate of its own authority, in a region of its own name."""
-
-    @property
-    def certificate(self) -> Path:
-        return self.home / "certs" / "public.crt"
-
-    @property
-    def endpoint(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
-
-    def prepare(self) -> None:
-        super().prepare()
-        self.certificate.parent.mkdir(exist_ok=True)
-        made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        names = ["-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-        files = ["-keyout", str(self.certificate.with_name("private.key")), "-out", str(self.certificate)]
-        subprocess.run([*made, *names, *files], check=True, capture_output=True)
-
-    def spec(self) -> PartSpec:
-        spec = super().spec()
-        return spec.model_copy(
-            update={
-                "command": (*spec.command, "--certs-dir", str(self.certificate.parent)),
-                "environment": {**spec.environment, "MINIO_REGION": "ward-7"},
-            }
-        )
-
-    def not_ready(self) -> str | None:
-        log = self.log_tail()
-        return None if "API:" in log else "it says nothing"
-
-
-@pytest.fixture
-def secure(tmp_path: Path) -> Iterator[_SecureMinio]:
-    with _SecureMinio(tmp_path / "secure") as server:
-        yield server
-
-
-def test_a_store_with_its_own_authority_region_and_dots(
-    secure: _SecureMinio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = f"s3+https://127.0.0.1:{secure.port}/cells.of.2026"
-    values = {**fields(secure.environment()), "blobs_url": f"{url}?region=ward-7", "s3_ca_file": secure.certificate}
-    blobs = S3Blobs.of(Settings(home=tmp_path, **values))
-    blobs.put("a", os.urandom(9 * MIB))
-    with presigned.open_client(secure.certificate) as trusting:
-        monkeypatch.setattr(presigned, "client", lambda: trusting)
-        assert presigned.read(blobs.url_to_get("a", 60), "it") == blobs.get("a")
-    with pytest.raises(UnavailableError, match="region"):
-        S3Blobs.of(Settings(home=tmp_path, **{**values, "blobs_url": url})).put("a", b"x")
-    untrusting = S3Blobs.of(Settings(home=tmp_path, **{**values, "s3_ca_file": None}))
-    with pytest.raises(UnavailableError, match="AIMIC_S3_CA_FILE"):
-        untrusting.get("a")
-    with presigned.open_client(None) as trusting, pytest.raises(UnavailableError, match="AIMIC_S3_CA_FILE"):
-        presigned.read(blobs.url_to_get("a", 60), "it")
