@@ -21,13 +21,15 @@ _BY_CODE = {kind.code: kind for kind in _FAMILY}
 _BY_STATUS: dict[int, type[errors.AimicError]] = {}
 for _kind in _FAMILY:
     _BY_STATUS.setdefault(_kind.status, _kind)
+_PASSING = frozenset({503, 504, 507})
+"""Not our fault and over by itself: nobody has to be asked."""
 _BY_STATUS |= {400: errors.InvalidInputError, 410: errors.NotFoundError, 502: errors.UnavailableError}
 
 
 def error_of(response: httpx.Response) -> errors.AimicError:
     """The error that an answer of status 400 and above (its body already read) tells of.
 
-    `details` has the server's details, the HTTP status and, where there is one, the request id; an error on the
+    `details` has the server's details, the HTTP status and, where there is one, the request id; a fault on the
     server's side also says the id in its message, since that is what a person gives to support.
     """
     body = _document(response)
@@ -35,7 +37,7 @@ def error_of(response: httpx.Response) -> errors.AimicError:
     kind = _BY_CODE.get(code) or _BY_STATUS.get(response.status_code, errors.AimicError)
     message = str(body.get("detail") or body.get("title") or _plain(response))
     request = str(body.get("request_id") or response.headers.get("x-request-id") or "")
-    if response.status_code >= 500 and request:
+    if response.status_code >= 500 and request and response.status_code not in _PASSING:
         message = f"{message} (request {request})"
     details = body.get("details")
     facts: dict[str, Any] = {str(k): v for k, v in details.items()} if isinstance(details, dict) else {}

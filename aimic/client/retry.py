@@ -40,7 +40,7 @@ class Retry:
     """A call gets `attempts`, with waits that double from `first_s` to `longest_s`, with jitter.
 
     A server that says when to come again (Retry-After: busy, full, or something behind it is away) gets what it
-    asks for, as often as it asks, for `patience_s` in all.
+    asks for, as often as it asks, for `patience_s` in all (unless one attempt is all that there is).
     """
 
     attempts: int = 4

@@ -86,8 +86,9 @@ class Transport:
                 return answer
             error, wished = _wish(answer)
             attempt += 1
-            patient = wished is not None and waited < patience_s
-            if not (may_repeat and _worth_it(answer, slow) and (attempt < self.retry.attempts or patient)):
+            most = self.retry.attempts
+            more_tries = attempt < most if wished is None else most > 1 and waited < patience_s
+            if not (may_repeat and more_tries and _worth_it(answer, slow)):
                 raise error
             waited += self.retry.wait(attempt - 1, wished, error)
 

@@ -18,11 +18,11 @@ def client() -> Client:
 @st.cache_resource(show_spinner=False)
 def _shared() -> Client:
     chosen = settings()
-    # A page would rather say soon that the server is away than hang.
+    # A page would rather say soon that the server is away than hang; it tries again by itself (errors.py).
     return Client(
         chosen.ingest_url,
         chosen.key(),
         inference=chosen.inference_url,
         timeout_s=20.0,
-        retry=Retry(attempts=3, first_s=0.2),
+        retry=Retry(attempts=3, first_s=0.2, patience_s=2.0),
     )

@@ -15,7 +15,7 @@ from services.dashboard.views import datasets as view
 def show() -> None:
     """The page."""
     st.title("Data")
-    with plainly():
+    with plainly(by_itself=True):
         server = client()
         busy = importing.running(server)
         sets = [dataset for dataset in server.datasets.list() if dataset.latest is not None]

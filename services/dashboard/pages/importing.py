@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from aimic.client import Client, Source, StreamSource
+from aimic.client import Client, Source, StreamSource, Wait
 from aimic.domain.dataset import Import, ImportStatus, LabelRule, Upload
 from services.dashboard.components import notes
 from services.dashboard.components.errors import plainly
@@ -123,7 +123,11 @@ def _start(server: Client, name: str, sources: list[Source], rule: LabelRule) ->
             line = view.sending(sent, total)
             bar.progress(line.fraction, line.text)
 
-        done.append(server.uploads.send(source, progress=told))
+        def waits(wait: Wait) -> None:
+            line = view.waiting(wait)
+            bar.progress(line.fraction, line.text)
+
+        done.append(server.uploads.send(source, progress=told, waiting=waits))
     started = server.datasets.start_import([upload.id for upload in done], name.strip(), rule)
     st.session_state["form"] += 1
     # In the address, so that a reload of the page finds the import again.
@@ -136,7 +140,7 @@ def running(server: Client) -> bool:
     import_id = st.query_params.get("import")
     if import_id is None:
         return False
-    with plainly("import-state"), st.container(border=True):
+    with plainly("import-state", by_itself=True), st.container(border=True):
         state = server.datasets.show_import(import_id)
         if state.status in {ImportStatus.DONE, ImportStatus.FAILED}:
             _outcome(server, state)

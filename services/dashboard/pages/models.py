@@ -16,7 +16,7 @@ from services.dashboard.views.markdown import plain
 def show() -> None:
     """The page."""
     st.title("Models")
-    with plainly():
+    with plainly(by_itself=True):
         server = client()
         versions = server.models.list()
         if not versions:

@@ -17,11 +17,11 @@ SHOWN = 12
 def show() -> None:
     """The page."""
     st.title("Train")
-    with plainly():
+    with plainly(by_itself=True):
         server = client()
         watched = st.query_params.get("job")
         if watched:
-            with plainly("job"):
+            with plainly("job", by_itself=True):
                 watching.job(server, watched)
             # Outside, so that there is a way back from a training that is not there.
             if st.button("All trainings", icon=":material/arrow_back:"):

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from aimic.client import Wait
 from aimic.domain.dataset import Import, ImportStatus
+from services.dashboard.views.markdown import plain
 from services.dashboard.views.words import duration, listed, plural, size
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -51,6 +53,11 @@ class Line(NamedTuple):
 def sending(done: int, total: int) -> Line:
     """While bytes are on their way."""
     return Line(done / total if total else 0.0, f"Sending {size(done)} of {size(total)}")
+
+
+def waiting(wait: Wait) -> Line:
+    """While the server, or something behind it, is away: nothing has to be done."""
+    return Line(wait.safe or 0.0, plain(wait.words))
 
 
 def checking(state: Import, seconds: float) -> Line:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from aimic.client import DEFAULT_SERVER, Client
+from aimic.client import DEFAULT_SERVER, Client, Retry, Wait
 from services.local.lock import read_holder
 from services.local.settings import LocalSettings
 
@@ -24,6 +25,9 @@ out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdo
 classes are printed as they are, `[band]` included."""
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """Progress and errors."""
+PATIENCE_S = 300.0
+"""Seconds for which a command waits for a platform that asks it to come again, before it gives up."""
+SAY_AGAIN_S = 30.0
 
 
 def connect(server: str | None) -> Client:
@@ -33,7 +37,21 @@ def connect(server: str | None) -> Client:
     if address is None:
         holder = read_holder(settings.lock_file) or {}
         address = str(holder.get("url") or DEFAULT_SERVER)
-    return Client(address, settings.key())
+    return Client(address, settings.key(), retry=Retry(patience_s=PATIENCE_S, waiting=Waits()))
+
+
+class Waits:
+    """Says on standard error what is waited for: when that changes, and now and then."""
+
+    def __init__(self) -> None:
+        self._said = ""
+        self._at = 0.0
+
+    def __call__(self, wait: Wait) -> None:
+        """Before each wait."""
+        if wait.error.message != self._said or time.monotonic() - self._at > SAY_AGAIN_S:
+            self._said, self._at = wait.error.message, time.monotonic()
+            err.print(wait.words, soft_wrap=True)
 
 
 def show(as_json: bool, value: Any, for_people: Callable[[], Any]) -> None:

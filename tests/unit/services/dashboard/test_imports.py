@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from aimic.client import Wait
 from aimic.domain.dataset import Import, ImportStatus
+from aimic.errors import FullError
 from services.dashboard.views import imports as view
 from services.dashboard.views.packing import pack
 
@@ -34,6 +36,11 @@ def _import(**more: Any) -> Import:
 )
 def test_the_class_is_asked_for_only_where_nothing_says_it(names: list[str], labels: bool, asked: bool) -> None:
     assert view.needs_class(view.chosen(names), labels) is asked
+
+
+def test_while_storage_is_away_the_bar_says_what_is_safe_and_when_it_goes_on() -> None:
+    wait = Wait(FullError("The object store is full."), 10.2, 0.4)
+    assert view.waiting(wait) == view.Line(0.4, "The object store is full. Trying again in 10 s; 40% is safe.")
 
 
 def test_archives_and_loose_files_are_told_apart() -> None:

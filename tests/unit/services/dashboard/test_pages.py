@@ -100,6 +100,7 @@ def test_without_a_server_each_page_says_so_and_offers_another_try(page: str, op
     assert not app.exception
     assert "AIMIC's server is away" in app.error[0].value
     assert _button(app, "Try again")
+    assert "tries again by itself" in _words(app)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from aimic.client import Wait
 from aimic.domain.prediction import Answer, ImageError, ImageResult, PredictResponse
+from aimic.errors import UnavailableError
 from services.local.__main__ import main, spread_networks
 from services.local.cli.models import reference
 from services.local.cli.predict import as_csv
-from services.local.cli.session import err, out, table
+from services.local.cli.session import Waits, err, out, table
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> int:
@@ -51,6 +53,18 @@ def test_wrong_settings_are_a_sentence_and_never_a_traceback(
     assert words in told
     assert "Nothing was started" in told
     assert "Traceback" not in told
+
+
+def test_waiting_is_said_when_it_begins_and_when_its_reason_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    waits = Waits()
+    for words in ("Storage is away.", "Storage is away.", "The storage is full."):
+        waits(Wait(UnavailableError(words), 5.0, 0.4))
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "Storage is away. Trying again in 5 s; 40% is safe.",
+        "The storage is full. Trying again in 5 s; 40% is safe.",
+    ]
+    assert told.out == ""
 
 
 def test_with_json_an_error_is_json_too(
