@@ -1,6 +1,8 @@
 """A reader of every topic, in a group of its own: what the event log told, and what it could not."""
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 
 from aimic.errors import AimicError
@@ -8,6 +10,9 @@ from aimic.events import MESSAGES, JobProgressed, Message
 from aimic.ports.events import Events, Subscription
 
 GROUP = "aimic.faults"
+START_S = 120.0
+PROBES = 48
+"""Messages that together reach every partition."""
 
 
 class Ear:
@@ -22,8 +27,17 @@ class Ear:
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, and return once everything that is said from now on will be heard: TimeoutError when it isn't."""
         self._thread.start()
+        ends, names = time.monotonic() + START_S, {f"probe-{number}" for number in range(PROBES)}
+        with contextlib.closing(self._connect()) as events:
+            while not names <= self.progress().keys():
+                if time.monotonic() > ends:
+                    raise TimeoutError(f"the event log told the suite nothing in {START_S:.0f} s")
+                for name in names:
+                    events.publish(JobProgressed(site="suite", aggregate=name, sequence=1))
+                self._over.wait(1.0)
+        self.take()
 
     def stop(self) -> None:
         """End."""
@@ -44,11 +58,8 @@ class Ear:
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                events = self._connect()
-                try:
+                with contextlib.closing(self._connect()) as events:
                     self._listen(events.subscribe(tuple(MESSAGES), GROUP))
-                finally:
-                    events.close()
             except AimicError:
                 self._over.wait(0.5)
 
