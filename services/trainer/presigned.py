@@ -53,8 +53,12 @@ def open_client(ca_file: Path | None) -> httpx.Client:
     # HTTP(S)_PROXY and NO_PROXY hold, as for every tool of the machine, but never for the machine itself.
     own = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
     limits = httpx.Limits(max_keepalive_connections=32, keepalive_expiry=30.0)
+    try:
+        trust = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise UnavailableError(f"AIMIC_S3_CA_FILE of the trainer: {ca_file} can't be used ({error}).") from error
     return httpx.Client(
-        verify=ssl.create_default_context(cafile=ca_file),
+        verify=trust,
         timeout=_TIMEOUT,
         limits=limits,
         mounts=own,
@@ -67,7 +71,7 @@ def read(url: str, what: str, sha256: str | None = None) -> bytes:
 
     def work(_: "_Patience") -> bytes:
         response = client().get(url)
-        if response.is_error:
+        if not response.is_success:
             raise _refusal(response, what)
         check = Check(response.headers, sha256)
         check.update(response.content)
@@ -99,7 +103,7 @@ def send(source: Path, url: str) -> None:
             response = client().put(url, content=data, headers=headers, timeout=_SEND_TIMEOUT)
         if response.status_code == 404:
             raise UnavailableError(f"The object store's bucket is gone, so {source.name} can't be written.")
-        if response.is_error:
+        if not response.is_success:
             raise _refusal(response, source.name)
 
     _tried(work, source.name, WRITE_PATIENCE_S)
@@ -145,7 +149,7 @@ class _Download:
             if response.status_code in {412, 416}:
                 self._begin({})
                 raise _PassingError("the object was replaced meanwhile")
-            if response.is_error:
+            if not response.is_success:
                 response.read()
                 raise _refusal(response, self._what)
             if response.status_code != 206:

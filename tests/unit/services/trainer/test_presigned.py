@@ -104,6 +104,7 @@ def test_a_store_that_stays_away_is_told_after_a_bounded_time(
         (_refusal(400, "ExpiredToken"), presigned.AddressExpiredError),
         (_refusal(507, "XMinioStorageFull"), FullError),
         (_refusal(400, "InvalidArgument"), UnavailableError),
+        (_refusal(307, "TemporaryRedirect"), UnavailableError),
         (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), UnavailableError),
     ],
 )
@@ -167,3 +168,8 @@ def test_the_hash_that_is_named_decides(store: Store) -> None:
     assert presigned.read(URL, "it", hashlib.sha256(b"data").hexdigest()) == b"data"
     with pytest.raises(CorruptError):
         presigned.read(URL, "it")
+
+
+def test_certificates_that_cannot_be_read_are_told_with_their_setting(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="AIMIC_S3_CA_FILE"):
+        presigned.open_client(tmp_path / "none")
