@@ -1,30 +1,32 @@
 """The relay: publishes what the outbox holds, in order. Each replica has one; one at a time works.
 
-Messages go out at least once. Everything is in the records, so with every topic emptied the relay
-publishes what is open again, at its start and each minute, and nothing is lost.
+Messages go out at least once: who dies between publishing and writing that down leaves it to the next, who
+publishes it again, and so may two relays for a moment when one hung for longer than its lease. Everything is in the
+records, so with every topic emptied the relay publishes what is open again: when it begins, each minute, and when a
+topic was made anew. While the broker is away messages wait, one of each task and model.
 """
 
 import logging
 import time
-from uuid import uuid4
+from collections.abc import Sequence
 
-from sqlalchemy import delete, select, tuple_, update
-from sqlalchemy.orm import Session
+from pydantic import ValidationError
+from sqlalchemy import and_, delete, exists, select, tuple_, update
+from sqlalchemy.orm import Session, aliased
 
 from aimic import faults
-from aimic.domain.job import Status
+from aimic.errors import UnavailableError
 from aimic.events import MESSAGES, JobProgressed, Message, ModelsChanged, TaskReady
-from services.ingest.database import seconds
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs.tables import JobRow
+from services.ingest.leases import claimable
 from services.ingest.models.tables import ModelRow
-from services.ingest.outbox import RELAY, NamedLeaseRow, OutboxRow
+from services.ingest.outbox import RELAY, OutboxRow
+from services.ingest.relay_lease import LOOK_S, RelayLease
 from services.ingest.tasks.tables import TaskRow
-from services.ingest.writing import put, serialised
 
 logger = logging.getLogger(__name__)
 
-LEASE_S = 5.0
 AGAIN_S = 60.0
 """What is open longer than this is published again."""
 _AT_ONCE = 200
@@ -34,47 +36,73 @@ class Relay:
     """One of ingest's workers."""
 
     name = RELAY
+    idle_s = LOOK_S
 
     def __init__(self, parts: Ingest) -> None:
         self._parts = parts
-        self._me = uuid4().hex
+        self._lease = RelayLease(parts.database)
         self._again_at = 0.0
-        self._first = True
+        self._losses: int | None = None
+        """The event log's losses when what is served was last published again."""
 
     def run_one(self) -> bool:
-        """Publish what there is; whether there may be more."""
-        if time.monotonic() >= self._again_at:
-            self._again_at = time.monotonic() + AGAIN_S
+        """Publish what there is; whether there may be more. UnavailableError when the broker or records are away."""
+        if not self._lease.hold():
+            return False
+        try:
+            self._forget_superseded()
             self._publish_again()
+            return self._publish_new()
+        except UnavailableError:
+            # Perhaps it is only from here that the broker can't be reached.
+            self._lease.give_up()
+            raise
+
+    def leave(self) -> None:
+        """The process ends; another may go on at once."""
+        self._lease.give_up()
+
+    def _publish_new(self) -> bool:
         with self._parts.database.read("*") as session:
             rows = self._outbox(session)
             progressed = self._progressed(session)
-        if not (rows or progressed) or not self._hold():
+        messages = [message for row in rows if (message := _message(row)) is not None]
+        if not (rows or progressed) or not self._send([*messages, *progressed]):
             return False
-        for row in rows:
-            self._parts.events.publish(MESSAGES[row.topic].model_validate(row.body))
-        for message in progressed:
-            self._parts.events.publish(message)
         faults.point("ingest.relay.published")
         self._published(rows, progressed)
         return len(rows) == _AT_ONCE
 
-    def _hold(self) -> bool:
-        """Take or renew the lease; whether it is ours."""
-        with self._parts.database.system() as session:
-            serialised(session, "lease", RELAY)
-            now = self._parts.database.now(session)
-            query = select(NamedLeaseRow).where(NamedLeaseRow.site == "*", NamedLeaseRow.name == RELAY)
-            lease = session.scalar(query.with_for_update())
-            if lease is not None and lease.holder != self._me and lease.lease_until >= now:
+    def _send(self, messages: Sequence[Message]) -> bool:
+        """Publish them in order; False when the lease was lost meanwhile, and another does it."""
+        for message in messages:
+            if not self._lease.hold():
                 return False
-            mine = {"site": "*", "name": RELAY, "holder": self._me, "lease_until": now + seconds(LEASE_S)}
-            put(session, NamedLeaseRow, mine)
-            return True
+            self._parts.events.publish(message)
+        return True
+
+    def _forget_superseded(self) -> None:
+        """A later message about the same thing says all that an earlier one did: ask the records. So however long the
+        broker is away, no more wait than there are tasks and models."""
+        newer = aliased(OutboxRow)
+        same = and_(
+            newer.site == OutboxRow.site, newer.topic == OutboxRow.topic, newer.aggregate == OutboxRow.aggregate
+        )
+        query = exists().where(same, newer.sequence > OutboxRow.sequence)
+        with self._parts.database.read("*") as session:
+            if session.scalar(select(OutboxRow.sequence).where(query).limit(1)) is None:
+                return
+        with self._parts.database.system() as session:
+            session.execute(delete(OutboxRow).where(query))
 
     def _outbox(self, session: Session) -> list[OutboxRow]:
+        """The oldest first, and of one aggregate by its sequence, whatever clock its writers had."""
         order = (OutboxRow.created_at, OutboxRow.topic, OutboxRow.aggregate, OutboxRow.sequence)
-        return list(session.scalars(select(OutboxRow).order_by(*order).limit(_AT_ONCE)))
+        rows = list(session.scalars(select(OutboxRow).order_by(*order).limit(_AT_ONCE)))
+        first: dict[tuple[str, str, str], int] = {}
+        for place, row in enumerate(rows):
+            first.setdefault((row.site, row.topic, row.aggregate), place)
+        return sorted(rows, key=lambda row: (first[row.site, row.topic, row.aggregate], row.sequence))
 
     def _progressed(self, session: Session) -> list[JobProgressed]:
         """One message per job, however many events it had since the last."""
@@ -99,17 +127,35 @@ class Relay:
                 session.execute(update(JobRow).where(*mine, newer).values(published=message.sequence))
 
     def _publish_again(self) -> None:
+        losses = self._parts.events.losses()
+        lost = losses != self._losses
+        if not lost and time.monotonic() < self._again_at:
+            return
+        if self._send(self._open(with_models=lost)):
+            self._losses = losses
+            self._again_at = time.monotonic() + AGAIN_S
+
+    def _open(self, with_models: bool) -> list[Message]:
+        """What somebody should do or know of, by the records."""
         with self._parts.database.read("*") as session:
+            waits = claimable(TaskRow, self._parts.database.now(session))
             messages: list[Message] = [
                 TaskReady(site=task.site, aggregate=task.id, sequence=task.fence + 1, kind=task.kind)
-                for task in session.scalars(select(TaskRow).where(TaskRow.status == Status.READY))
+                for task in session.scalars(select(TaskRow).where(waits))
             ]
-            if self._first:
+            if with_models:
                 messages += [
                     ModelsChanged(site=model.site, aggregate=model.name, sequence=model.sequence)
                     for model in session.scalars(select(ModelRow))
                 ]
-        if messages and self._hold():
-            for message in messages:
-                self._parts.events.publish(message)
-        self._first = False
+        return messages
+
+
+def _message(row: OutboxRow) -> Message | None:
+    """None for a row of another version of ingest that we can't read: it must not keep back all others."""
+    try:
+        return MESSAGES[row.topic].model_validate(row.body)
+    except (KeyError, ValidationError):
+        about = {"site": row.site, "topic": row.topic, "aggregate": row.aggregate, "sequence": row.sequence}
+        logger.error("a message in the outbox can't be read and is not published", extra=about)
+        return None

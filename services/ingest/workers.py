@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aimic.errors import UnavailableError
 from aimic.telemetry import new_request_id, request_id
@@ -24,12 +24,24 @@ class Worker(Protocol):
         """Do one piece of work; False when there is nothing to do. An exception is logged and tried again."""
 
 
+@runtime_checkable
+class Holder(Protocol):
+    """A worker that holds something for all replicas: it looks often, and lets go of it when the process ends."""
+
+    idle_s: float
+    """Seconds between two looks."""
+
+    def leave(self) -> None:
+        """Let go, so that another need not wait until the lease has run out."""
+
+
 class Runner:
     """The thread of one worker."""
 
     def __init__(self, worker: Worker, stopping: threading.Event) -> None:
         self._worker = worker
         self._stopping = stopping
+        self._idle_s = worker.idle_s if isinstance(worker, Holder) else IDLE_S
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=worker.name, daemon=True)
 
@@ -64,7 +76,9 @@ class Runner:
                 self._stopping.wait(pause)
                 busy, pause = True, min(pause * 2, LONGEST_PAUSE_S)
             if not busy:
-                self._wake.wait(IDLE_S)
+                self._wake.wait(self._idle_s)
+        if isinstance(self._worker, Holder):
+            self._worker.leave()
 
 
 class Workers:
