@@ -1,4 +1,15 @@
-"""A training run on disk: safetensors and JSON, never a pickle; there as a whole or not at all."""
+"""A training run on disk: safetensors and JSON, never a pickle; there as a whole or not at all.
+
+What a resumed run needs to give the bits of an unbroken one, and where it is:
+
+- the network and the optimiser: their tensors, and those of the best epoch's network;
+- the scheduler: none is kept, since its rates are a function of the step's number (schedule.py);
+- a gradient scaler: none is used, since bfloat16 has the range of float32 (machine.py);
+- random states: none are kept, since every draw is a function of the job's seed, the epoch, the sample and the purpose
+  (draws.py), and torch's own generator, which draws dropout masks, is seeded for each step (step.py);
+- the sampler's position: `epoch` and `batch` of the journal, in an order that is such a draw;
+- the epoch log: the journal's.
+"""
 
 import os
 import shutil

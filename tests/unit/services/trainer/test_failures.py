@@ -5,8 +5,9 @@ import errno
 import pytest
 import torch
 
-from aimic.errors import InvalidInputError, UnavailableError
-from services.trainer.failures import OUT_OF_MEMORY, describe, of_death
+from aimic.errors import CorruptError, FullError, InvalidInputError, UnavailableError
+from services.trainer.failures import OUT_OF_MEMORY, describe, of_death, store_of
+from services.trainer.presigned import AddressExpiredError
 from services.trainer.step import DivergedError
 
 
@@ -46,3 +47,17 @@ def test_a_child_that_the_system_killed_names_memory_and_a_crash_its_signal() ->
     assert "memory" in of_death(-9, "").reason
     assert "SIGSEGV" in of_death(-11, "").reason
     assert of_death(1, "last words").detail == "last words"
+
+
+@pytest.mark.parametrize(
+    ("error", "store"),
+    [
+        (UnavailableError("The store is away."), "away"),
+        (AddressExpiredError("The address has expired."), "refused"),
+        (FullError("The disk of this machine is full."), ""),
+        (CorruptError("An image is damaged."), ""),
+        (OSError(28, "No space left on device"), ""),
+    ],
+)
+def test_only_a_store_that_may_come_back_is_waited_for(error: BaseException, store: str) -> None:
+    assert store_of(error) == store

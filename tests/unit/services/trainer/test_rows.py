@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aimic.errors import UnavailableError
+from aimic.errors import FullError
 from services.trainer import rows
 from services.trainer.rows import RowCache
 
@@ -103,5 +103,5 @@ def test_waits_for_who_fills_and_can_be_called_off(tmp_path: Path) -> None:
 
 def test_says_when_the_disk_is_too_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "KEEP_FREE", 1 << 62)
-    with pytest.raises(UnavailableError, match="free some space"):
+    with pytest.raises(FullError, match="free some space"):
         _cache(tmp_path).fill([0], _values, 1, _ignore, _ignore)

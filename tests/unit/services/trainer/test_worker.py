@@ -134,7 +134,8 @@ def test_an_ingest_that_is_away_is_no_reason_to_end_but_not_ready(
 
 
 def test_the_child_gets_its_threads_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIMIC_API_KEY", "secret")
+    for name in ("API_KEY", "WORKER_KEY", "S3_SECRET_KEY", "RECORDS_PASSWORD", "KAFKA_PASSWORD_FILE"):
+        monkeypatch.setenv(f"AIMIC_{name}", "secret")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     environment = child_environment(3)
     assert environment["OMP_NUM_THREADS"] == "3"
