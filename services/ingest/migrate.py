@@ -85,6 +85,12 @@ def _ready(database: Database) -> None:
                 raise SystemExit(_OLD.format(found=found or "none", wanted=wanted))
 
 
+def schema(database: Database) -> tuple[str | None, str | None]:
+    """The schema's version as it is, and as this program wants it; UnavailableError when the database is away."""
+    with plain_errors(), database.engine.connect() as connection:
+        return _found(connection), _head(connection)
+
+
 def check_login(engine: Engine, variable: str, group: str) -> None:
     """SystemExit when row-level security doesn't hold for this login, or holds too much."""
     query = text(

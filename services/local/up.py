@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from typing import Any
 
 from rich.console import Console
 
@@ -23,19 +24,26 @@ def up(settings: LocalSettings, console: Console) -> None:
     """Run until Ctrl-C. ConflictError when one runs on this home already or a port is taken."""
     refuse_open_bind(settings)
     lock = HomeLock(settings.lock_file)
-    about = {"pid": os.getpid(), "url": settings.front_url, "ports": settings.ports()}
+    servers = servers_of(settings)
+    about: dict[str, Any] = {
+        "pid": os.getpid(),
+        "url": settings.front_url,
+        "profile": settings.profile,
+        "ports": settings.ports(),
+    }
     lock.acquire(about)
     try:
         _check_profile(settings)
         _check_ports(settings)
         _check_disk(settings)
-        servers = servers_of(settings)
         if servers is not None:
             install.everything()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        logs = settings.home / "logs"
-        supervisor = Supervisor(part_specs(settings, servers), logs, servers.all if servers else ())
+        specs = part_specs(settings, servers)
+        about["operations"] = {spec.name: spec.ops_port for spec in specs}
+        lock.tell(about)
+        supervisor = Supervisor(specs, settings.home / "logs", servers.all if servers else ())
         supervisor.stop_on_signals()
         console.print(f"Starting AIMIC on {settings.home} (Ctrl-C stops it) …")
 

@@ -1,5 +1,7 @@
 """`aimic up --profile servers`: one tree from PostgreSQL to the front, ended as one, its parts replaced as they die."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +13,8 @@ import psutil
 import pytest
 
 from aimic.client import Client
+from aimic.domain.dataset import LabelRule
+from services.local.demo.cells import draw_set
 from services.local.platform import Platform
 from services.local.settings import LocalSettings, Profile
 
@@ -107,19 +111,39 @@ def test_the_other_profile_on_this_home_is_refused_in_words(running: Platform, t
 
 
 def test_what_was_kept_is_there_after_ctrl_c_and_after_a_kill(local_settings: MakeSettings, tmp_path: Path) -> None:
-    settings = local_settings(tmp_path, profile=Profile.SERVERS)
+    settings = local_settings(tmp_path / "home", profile=Profile.SERVERS)
+    draw_set(tmp_path / "cells", patients=2, per_kind=1, side=32)
     with Client(settings.front_url) as client:
-        platform = Platform(settings, quiet=True)
-        platform.wait_until_ready()
-        first = [client.datasets.list()]
-        tree = _tree(platform)
-        started = time.monotonic()
-        assert platform.stop() == 0
-        assert time.monotonic() - started < 10
-        assert psutil.wait_procs(tree, timeout=2)[1] == []
-        platform = Platform(settings, quiet=True)
-        platform.wait_until_ready()
-        assert [client.datasets.list()] == first
-        tree = _tree(platform)
-        platform.kill()
-        assert psutil.wait_procs(tree, timeout=15)[1] == []
+        with Platform(settings, quiet=True) as platform:
+            client.datasets.import_(tmp_path / "cells", "cells", LabelRule())
+            version = client.datasets.version("cells")
+            assert version is not None and sum(version.counts) == 8
+            tree = _tree(platform)
+            started = time.monotonic()
+            assert platform.stop() == 0
+            assert time.monotonic() - started < 10
+            assert psutil.wait_procs(tree, timeout=2)[1] == []
+        with Platform(settings, quiet=True) as platform:
+            assert client.datasets.version("cells") == version
+            again = client.datasets.import_(tmp_path / "cells", "cells", LabelRule())
+            assert (again.stored, again.known) == (0, 8)
+            tree = _tree(platform)
+            platform.kill()
+            assert psutil.wait_procs(tree, timeout=15)[1] == []
+
+
+def test_doctor_knows_the_servers_and_says_which_is_wrong(running: Platform) -> None:
+    found = _doctor(running.settings)
+    assert {name: found[name]["state"] for name in ("records", "events", "objects", "ingest-2", "trainer-2")} == (
+        dict.fromkeys(("records", "events", "objects", "ingest-2", "trainer-2"), "ok")
+    ), found
+    assert found["records"]["words"].startswith("PostgreSQL 1")
+    assert "all 4 topics" in found["events"]["words"]
+
+
+def _doctor(settings: LocalSettings) -> dict[str, dict[str, str]]:
+    done = subprocess.run(
+        (sys.executable, "-m", "services.local", "doctor", "--json"),
+        env={**os.environ, "AIMIC_HOME": str(settings.home)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return {check["name"]: check for check in json.loads(done.stdout)}

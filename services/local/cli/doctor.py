@@ -6,33 +6,27 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import RenderableType
 
 from aimic.client import DEFAULT_SERVER
-from aimic.domain.base import Value
 from aimic.domain.networks import NETWORKS
 from aimic.settings import available_cpus
+from services.local.cli.check import Check
+from services.local.cli.doctor_servers import server_checks
 from services.local.cli.session import Json, show, table
 from services.local.lock import read_holder
 from services.local.settings import LocalSettings
 from services.local.supervisor import is_ready
 
 
-class Check(Value):
-    """One thing looked at."""
-
-    name: str
-    state: str
-    """`ok`, `note` or `problem`."""
-    words: str
-
-
 def doctor(as_json: Json = False) -> None:
     """Check this machine and the platform on it; exit status 1 when something needs a person."""
     settings = LocalSettings()
-    checks = [*_machine(settings), *_platform(settings)]
+    holder = read_holder(settings.lock_file)
+    checks = [*_machine(settings), *_platform(settings, holder), *server_checks(settings, holder)]
     show(as_json, checks, lambda: _words(checks))
     if any(check.state == "problem" for check in checks):
         raise typer.Exit(1)
@@ -90,11 +84,10 @@ def _network_disk(settings: LocalSettings) -> Check:
     return _check("file system", not bad, best[1], f"{best[1]} is a network disk; use --home on a local disk")
 
 
-def _platform(settings: LocalSettings) -> Iterator[Check]:
-    holder = read_holder(settings.lock_file)
+def _platform(settings: LocalSettings, holder: dict[str, Any] | None) -> Iterator[Check]:
     if holder is None:
         yield Check(name="platform", state="note", words=f"not running on {settings.home}; start it with: aimic up")
-        for name, port in settings.ports().items():
+        for port, name in settings.bound().items():
             if _listens(port):
                 yield Check(
                     name=f"port {port}", state="problem", words=f"another program uses it; set AIMIC_{name.upper()}"
@@ -103,11 +96,9 @@ def _platform(settings: LocalSettings) -> Iterator[Check]:
     yield Check(
         name="platform", state="ok", words=f"process {holder.get('pid')} at {holder.get('url', DEFAULT_SERVER)}"
     )
-    for name, port in holder.get("ports", {}).items():
-        if name.endswith("_ops_port"):
-            part = name.removesuffix("_ops_port")
-            reason = is_ready(port)
-            yield _check(part, reason is None, "ready", f"{reason}; see {settings.home / 'logs' / part}.log")
+    for part, port in holder.get("operations", {}).items():
+        reason = is_ready(port)
+        yield _check(part, reason is None, "ready", f"{reason}; see {settings.home / 'logs' / part}.log")
 
 
 def _listens(port: int) -> bool:
