@@ -95,7 +95,6 @@ class TaskRun:
             self._claim = self._insist(self._task.claimed)
         spec = ChildSpec(
             claim=self._claim,
-            samples=self._insist(self._task.samples),
             cache=self._settings.home / "cache",
             weights_dir=self._settings.weights_dir,
             checkpoint_s=self._settings.trainer_checkpoint_s,
@@ -104,7 +103,7 @@ class TaskRun:
         self._beginnings += 1
         directory = self._scratch.directory / str(self._beginnings)
         directory.mkdir()
-        spec.write(directory)
+        self._insist(lambda: spec.write(directory, self._task.samples()))
         if self._child is None:
             self._child = self._children.get(self._claim.settings.threads or 1)
         self._child.begin(directory)
@@ -170,7 +169,7 @@ class TaskRun:
             if report.kind is not ProgressKind.WARNING:
                 self._in_vain = 0
             self._line.add(ProgressItem(kind=report.kind, data=report.data))
-        elif report.event == "failed" and report.store and not self._grace.asked():
+        elif report.event == "failed" and report.store:
             self._begin_again(report)
         else:
             self._last = report

@@ -21,6 +21,8 @@ NAME = "ingest"
 SHARE = 0.5
 """Of a lease's length: without a sign of life for longer, ingest was away. A trainer renews every third of a lease,
 so what it missed for less than this it can still make up for."""
+LEAST_S = 6.0
+"""A shorter time says nothing: we look every two seconds, and a busy machine comes late."""
 
 
 class Presence:
@@ -42,15 +44,15 @@ def keep(parts: Ingest) -> None:
 
     Whoever gives expired work away calls it before, so that no lease ends in the moment in which ingest comes back.
     """
-    term = parts.settings.lease_s
+    length = max(LEAST_S, parts.settings.lease_s * SHARE)
     with parts.database.read("*") as session:
         row = session.get(NamedLeaseRow, ("*", NAME))
-        fresh = row is not None and row.lease_until > parts.database.now(session) + seconds(term * SHARE * 2 / 3)
+        fresh = row is not None and row.lease_until > parts.database.now(session) + seconds(length * 2 / 3)
     if not fresh:
-        _beat(parts, term)
+        _beat(parts, length)
 
 
-def _beat(parts: Ingest, term: float) -> None:
+def _beat(parts: Ingest, length: float) -> None:
     with parts.database.system() as session:
         row = _locked(session)
         if alone := row is None:
@@ -60,9 +62,9 @@ def _beat(parts: Ingest, term: float) -> None:
         assert row is not None
         now = parts.database.now(session)  # we may have waited for another replica
         if alone or row.lease_until < now:
-            last = None if alone else row.lease_until - seconds(term * SHARE)
-            _grant(session, now, last, term)
-        row.lease_until = now + seconds(term * SHARE)
+            last = None if alone else row.lease_until - seconds(length)
+            _grant(session, now, last, parts.settings.lease_s)
+        row.lease_until = now + seconds(length)
 
 
 def _locked(session: Session) -> NamedLeaseRow | None:
