@@ -12,7 +12,7 @@ from aimic.events import ModelsChanged
 from aimic.ports.events import Events
 from services.inference.catalogue import Catalogue
 from services.inference.loading import Loader
-from services.inference.metrics import REGISTRY_FAILURES, REGISTRY_UP
+from services.inference.metrics import REGISTRY_FAILURES, UP
 from services.inference.registry import Registry
 from services.inference.snapshot import Snapshot, Wanted
 
@@ -122,13 +122,13 @@ class Reconciler:
 
     def _away(self, error: AimicError) -> None:
         REGISTRY_FAILURES.inc()
-        REGISTRY_UP.set(0)
+        UP.labels("ingest").set(0)
         if self._failures == 0:
             logger.warning("the registry is away; serving goes on", extra={"cause": error.message})
         self._failures += 1
 
     def _here(self) -> None:
-        REGISTRY_UP.set(1)
+        UP.labels("ingest").set(1)
         self._read_at = time.monotonic()
         if self._failures:
             logger.info("the registry answers again")
@@ -161,6 +161,7 @@ class Listener:
             try:
                 self._listen()
             except Exception as error:  # whatever is wrong with the events, polling does their work
+                UP.labels("events").set(0)
                 logger.warning("events are away; polling goes on", extra={"cause": repr(error)})
                 self._stop.wait(10)
 
@@ -170,6 +171,8 @@ class Listener:
             closing(events.subscribe((ModelsChanged.topic,), self._group)) as subscription,
         ):
             while not self._stop.is_set():
-                if subscription.poll(0.5):
+                heard = subscription.poll(0.5)
+                UP.labels("events").set(1)
+                if heard:
                     subscription.commit()
                     self._wake()

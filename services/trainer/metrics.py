@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 IMAGES = Counter("aimic_trainer_images_total", "Images that training steps have seen", ["network"])
 EPOCH_SECONDS = Histogram(
@@ -11,6 +11,7 @@ EPOCH_SECONDS = Histogram(
     ["network"],
     buckets=(1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600),
 )
+UP = Gauge("aimic_trainer_server_up", "1 when the server answered the last question for work, else 0", ["server"])
 TASKS = Counter("aimic_trainer_tasks_total", "Tasks by kind and how they ended here", ["kind", "ending"])
 
 

@@ -11,6 +11,7 @@ from aimic.domain.work import Claim
 from aimic.errors import AimicError, UnavailableError
 from aimic.ports.events import Events
 from aimic.telemetry import new_request_id, request_id
+from services.trainer import metrics
 from services.trainer.api import Ingest
 from services.trainer.caches import forget_old
 from services.trainer.grace import Grace
@@ -73,11 +74,11 @@ class Worker:
         self._listener.forget()
         try:
             claim = self._ask()
-            self._away = False
+            self._told_away(False)
         except AimicError as error:
             if not self._away:
                 logger.warning("no task could be asked for", extra={"reason": error.message})
-            self._away = True
+            self._told_away(True)
             return None
         if claim is None:
             return None
@@ -93,6 +94,10 @@ class Worker:
             request_id.reset(token)
             self._worked_at = time.monotonic()
         return ending
+
+    def _told_away(self, away: bool) -> None:
+        self._away = away
+        metrics.UP.labels("ingest").set(not away)
 
     def _ask(self) -> Claim | None:
         """On a lane of its own: a busy ingest may take long over a claim, and one that it answers when we have gone

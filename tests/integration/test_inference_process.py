@@ -189,7 +189,7 @@ def test_a_restart_serves_without_the_registry_and_metrics_say_so(
     process = start().wait()
     assert process.ask(picture(1)).status_code == 200
     metrics = httpx.get(f"http://127.0.0.1:{process.ops}/metrics").text
-    assert "aimic_inference_registry_reachable 0.0" in metrics
+    assert 'aimic_inference_server_up{server="ingest"} 0.0' in metrics
     assert "aimic_inference_models_loaded 1.0" in metrics
     for step in ("decode", "queue", "compute", "total"):
         assert f'aimic_inference_{step}_seconds_bucket{{le="0.001",model="cells",version="1"}}' in metrics
