@@ -22,7 +22,8 @@ USER = "postgres"
 """The operating system's user, when we are root: PostgreSQL refuses to run as root."""
 LOGINS = ("owner", "app", "system")
 DATABASE = "aimic"
-_ROLES = Path(__file__).with_name("roles.sql")
+ROLES = Path(__file__).with_name("roles.sql")
+"""What an administrator of any PostgreSQL runs once for us."""
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -145,7 +146,7 @@ class Postgres(Server):
         done = subprocess.run(
             (str(install.postgres() / "psql"), "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
              "-p", str(self.port), "-U", "postgres", "-d", "postgres"),
-            input=passwords + _ROLES.read_text(),
+            input=passwords + ROLES.read_text(),
             env={"PGPASSWORD": self.secret("postgres"), "PATH": os.defpath},
             capture_output=True,
             text=True,
