@@ -5,7 +5,7 @@ from typing import Any
 from aimic import faults
 from aimic.domain.job import Status, TaskKind
 from aimic.domain.work import BUNDLE_OBJECT, FinishReport
-from aimic.errors import InvalidInputError
+from aimic.errors import AimicError, InvalidInputError
 from services.ingest.dependencies import Ingest
 from services.ingest.evaluations.service import keep_result
 from services.ingest.jobs import lifecycle
@@ -23,6 +23,15 @@ def finish(parts: Ingest, token: TaskToken, report: FinishReport) -> None:
     report = report.model_copy(update={"result": finite(report.result)})
     if _was_taken(parts, token, report):
         return
+    try:
+        _take(parts, token, report)
+    except AimicError:
+        # Sent again while the first one was on its way through another replica: it was taken there.
+        if not _was_taken(parts, token, report):
+            raise
+
+
+def _take(parts: Ingest, token: TaskToken, report: FinishReport) -> None:
     with parts.database.read(token.site) as session:
         task = look(session, token)
     objects.check(parts.blobs, token, task, report.objects)
