@@ -107,6 +107,8 @@ class TaskSample(Value):
     label: int
     group: int | None = None
     url: str | None = None
+    size: int = 0
+    """Stored bytes, so that a worker knows what it takes into memory."""
 
 
 class TaskSamples(Value):

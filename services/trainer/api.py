@@ -1,6 +1,6 @@
 """Ingest's task interface, as a worker uses it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -40,6 +40,8 @@ LAST_TIMEOUT = httpx.Timeout(4.0, connect=2.0)
 """Of the last word of a process that was asked to end."""
 FINISH_TIMEOUT = httpx.Timeout(300.0, connect=2.0)
 """Ingest checks every byte of a bundle before it answers."""
+PAGE = 5000
+"""Samples asked for at once."""
 _BY_STATUS: dict[int, type[AimicError]] = {
     401: NotAuthenticatedError,
     404: NotFoundError,
@@ -114,17 +116,16 @@ class ClaimedTask:
         """The claim once more, with fresh addresses."""
         return Claim.model_validate_json(self._send("GET", "claim", timeout=SLOW_TIMEOUT).content)
 
-    def samples(self) -> tuple[TaskSample, ...]:
-        """All samples of the manifest, in its order."""
-        items: list[TaskSample] = []
+    def samples(self) -> Iterator[TaskSample]:
+        """All samples of the manifest, in its order, fetched page by page."""
         after: int | None = None
         while True:
-            query = {} if after is None else {"after": after}
+            query = {"limit": PAGE} if after is None else {"limit": PAGE, "after": after}
             response = self._send("GET", "samples", params=query, timeout=SLOW_TIMEOUT)
             page = TaskSamples.model_validate_json(response.content)
-            items += page.items
+            yield from page.items
             if page.next is None:
-                return tuple(items)
+                return
             after = page.next
 
     def renew(self) -> Renewal:

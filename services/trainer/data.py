@@ -1,8 +1,10 @@
 """Decode once, train many times: pixels of a data set as a memory map, shared by all tasks of this machine."""
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +18,55 @@ from services.trainer.rows import RowCache
 
 CHUNK = 64
 """Images decoded between two marks on disk."""
+READERS = 8
+"""Threads that read side by side: a store elsewhere answers each request after some milliseconds."""
+MEMORY, PIXELS_PER_BYTE = 192 << 20, 12
+"""Bytes for images on their way, and how many of these a stored byte may take: its pixels, and them once more."""
 
 
-def _pixels_of(context: Context, index: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    sample = context.spec.samples[index]
-    what = f"image {sample.sha256[:12]}"
-    if sample.url is None:
-        raise CorruptError(f"The task may not read {what}, though its part of the split names it.")
-    data = transfer.read(sample.url, what, sample.sha256)
-    try:
-        return to_pixels(data, preprocessing)
-    except UnreadableImageError as error:
-        raise CorruptError(f"The stored {what} can't be read as an image: {error.message}") from error
+class _Reader:
+    """Reads and decodes images; threads share it. Many may wait for the store, a few decode, one if it is large."""
+
+    def __init__(self, context: Context, preprocessing: Preprocessing) -> None:
+        self._context, self._preprocessing = context, preprocessing
+        self._decoding = threading.Semaphore(max(1, context.claim.settings.threads or 1))
+        self._room = Room(MEMORY)
+
+    def __call__(self, index: int) -> NDArray[np.uint8]:
+        """uint8 [S, S, 3] of image `index` of the manifest."""
+        sample = self._context.spec.samples[index]
+        what = f"image {sample.sha256[:12]}"
+        if sample.url is None:
+            raise CorruptError(f"The task may not read {what}, though its part of the split names it.")
+        with self._room.held(PIXELS_PER_BYTE * sample.size):
+            data = transfer.read(sample.url, what, sample.sha256)
+            try:
+                with self._decoding:
+                    return to_pixels(data, self._preprocessing)
+            except UnreadableImageError as error:
+                raise CorruptError(f"The stored {what} can't be read as an image: {error.message}") from error
+
+
+class Room:
+    """Bytes of memory that threads share."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Wait until `size` bytes are free, and hold them within the block; more than there are means all."""
+        size = min(size, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += size
+                self._changed.notify_all()
 
 
 def pixels(context: Context, indices: Sequence[int], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -44,10 +83,11 @@ def pixels(context: Context, indices: Sequence[int], preprocessing: Preprocessin
         context.check_stop()
         context.report.batch("cache", done, total, done / (time.perf_counter() - started))
 
-    with ThreadPoolExecutor(max(1, context.claim.settings.threads or 1)) as pool:
+    read = _Reader(context, preprocessing)
+    with ThreadPoolExecutor(READERS, "read") as pool:
 
         def compute(part: Sequence[int]) -> NDArray[np.generic]:
-            return np.stack(list(pool.map(lambda index: _pixels_of(context, index, preprocessing), part)))
+            return np.stack(list(pool.map(read, part)))
 
         cache.fill(indices, compute, CHUNK, progress, context.check_stop)
     rows = cache.rows()

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -93,12 +94,21 @@ class RowCache:
         with self._alone(waiting):
             todo = self.missing(indices)
             self._check_room(len(todo) * self._row_bytes)
+            parts = [list(rows) for _, rows in groupby(todo, key=lambda index: index // chunk)]
             done = 0
-            for _, rows in groupby(todo, key=lambda index: index // chunk):
-                part = list(rows)
-                self.put(part, compute(part))
-                done += len(part)
-                progress(done, len(todo))
+            # What was computed goes to disk while the next rows are computed.
+            with ThreadPoolExecutor(1, "rows") as writer:
+                putting: Future[None] | None = None
+                for part in parts:
+                    values = compute(part)
+                    if putting is not None:
+                        putting.result()
+                        progress(done, len(todo))
+                    putting = writer.submit(self.put, part, values)
+                    done += len(part)
+                if putting is not None:
+                    putting.result()
+                    progress(done, len(todo))
 
     def _check_room(self, need: int) -> None:
         free = shutil.disk_usage(self._directory).free

@@ -141,7 +141,9 @@ class SampleList:
     def _item(self, index: int) -> TaskSample:
         sample = self.samples[index]
         url = None if self.folds[index] in _CLOSED else self.url(self.keys[index])
-        return TaskSample(index=index, sha256=sample.sha256, label=sample.label, group=sample.group, url=url)
+        return TaskSample(
+            index=index, sha256=sample.sha256, label=sample.label, group=sample.group, url=url, size=sample.size
+        )
 
 
 def samples_of(parts: Ingest, token: TaskToken) -> SampleList:

@@ -74,7 +74,7 @@ def test_a_busy_ingest_is_waited_for_where_giving_up_costs_an_attempt(played: An
     ingest = played(handler)
     ingest.claim("me", [TaskKind.FOLD])
     task = ingest.task(lab.claim(TaskKind.FOLD, fold=0))
-    task.samples()
+    list(task.samples())
     task.slots(1, ["a"])
     task.renew()
     assert {name: wait for name, wait in waits.items() if name != "renew"} == dict.fromkeys(
@@ -125,4 +125,4 @@ def test_samples_come_in_pages(played: Any, make_lab: MakeLab) -> None:
         return httpx.Response(200, json={"items": items, "next": more})
 
     task = ClaimedTask(played(handler), lab.claim(TaskKind.FOLD, fold=0))
-    assert task.samples() == lab.samples
+    assert tuple(task.samples()) == lab.samples

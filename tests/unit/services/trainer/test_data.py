@@ -1,6 +1,10 @@
 """Pixels: the serving function's, verified, decoded once."""
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,3 +62,46 @@ def test_an_image_that_the_task_may_not_read_is_never_asked_for(make_lab: MakeLa
     data.pixels(context, [1, 2, 3], SMALL)
     with pytest.raises(CorruptError, match="may not read"):
         data.pixels(context, range(4), SMALL)
+
+
+def test_two_trainers_that_share_a_home_decode_each_image_once(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = make_lab(images=12)
+    read, asked = data.transfer.read, Counter[str]()
+
+    def counted(url: str, what: str, sha256: str | None = None) -> bytes:
+        asked[what] += 1
+        time.sleep(0.01)
+        return read(url, what, sha256)
+
+    monkeypatch.setattr(data.transfer, "read", counted)
+    contexts = [lab.context(lab.claim(TaskKind.FOLD, fold=0)) for _ in range(2)]
+    with ThreadPoolExecutor(2) as trainers:
+        first, second = trainers.map(lambda context: data.pixels(context, range(12), SMALL), contexts)
+    assert np.array_equal(first, second)
+    assert len(asked) == 12 and set(asked.values()) == {1}
+
+
+def test_reading_is_side_by_side_and_bounded_in_memory(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = make_lab(images=24)
+    read, lock, now, most = data.transfer.read, threading.Lock(), 0, 0
+
+    def watched(url: str, what: str, sha256: str | None = None) -> bytes:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        return read(url, what, sha256)
+
+    monkeypatch.setattr(data.transfer, "read", watched)
+    context = lab.context(lab.claim(TaskKind.FOLD, fold=0))
+    data.pixels(context, range(12), SMALL)
+    assert most == data.READERS
+    most = 0
+    lab.samples = tuple(sample.model_copy(update={"size": data.MEMORY}) for sample in lab.samples)
+    data.pixels(lab.context(lab.claim(TaskKind.FOLD, fold=0)), range(12, 24), SMALL)
+    assert most == 1, "an image that takes all the room is read alone"
