@@ -84,6 +84,10 @@ class Network:
         self._metadata.set_topics([topic.name for topic in topics])
         self.refresh()
 
+    def connected(self) -> bool:
+        """Whether there is a connection to any server."""
+        return any(connection.connected for connection in list(self._made._manager._conns.values()))
+
     def lacks(self, topic: str) -> bool:
         """Whether the broker said that there is no such topic."""
         return self._metadata.partitions_for_topic(topic) is None

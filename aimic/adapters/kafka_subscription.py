@@ -11,6 +11,7 @@ from kafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
+    KafkaConnectionError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -41,6 +42,8 @@ SESSION_S = 10.0
 HEARTBEAT_S = 3.0
 POLL_S = 60.0
 """A member that didn't ask for so long leaves the group, and joins again when it asks."""
+AWAY_S = 5.0
+"""Without a connection for so long, the broker is away; before, it may be a restart of one of several."""
 ANEW_S = 60.0
 LOOK_S = 1.0
 """Between two looks at whether the topics are still the same."""
@@ -68,7 +71,7 @@ class KafkaSubscription:
         """Topics that were made anew lately, and until when that matters."""
         self._begun: set[TopicPartition] = set()
         """Their partitions that were put to their start."""
-        self._look_at = 0.0
+        self._look_at = self._connected_at = 0.0
         with plain_errors():
             with administrator(cluster) as admin:
                 make_missing(admin, cluster.replication)
@@ -139,7 +142,8 @@ class KafkaSubscription:
             )
             consumer.subscribe(list(self._topics))
         self._consumer, self._network = consumer, network
-        self._look_at = time.monotonic() + LOOK_S  # by then it knows its topics
+        self._connected_at = time.monotonic()
+        self._look_at = self._connected_at + LOOK_S  # by then it knows its topics
 
     def _drop(self) -> None:
         consumer, self._consumer, self._network = self._consumer, None, None
@@ -181,7 +185,13 @@ class KafkaSubscription:
         """Make topics that are gone, begin anew with those that were made anew, and measure the lag."""
         if time.monotonic() < self._look_at or self._network is None:
             return
-        self._look_at = time.monotonic() + LOOK_S
+        now = time.monotonic()
+        self._look_at = now + LOOK_S
+        if self._network.connected():
+            self._connected_at = now
+        elif now - self._connected_at > AWAY_S:
+            # kafka-python would go on trying without a word, and nobody would know.
+            raise KafkaConnectionError("none of the servers can be reached")
         for topic in self._topics:
             if self._network.lacks(topic):
                 make_topics(self._cluster)

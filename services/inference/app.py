@@ -91,7 +91,7 @@ async def _reconcile(
     reconciler.restore()
     loop = asyncio.get_running_loop()
     wake = partial(loop.call_soon_threadsafe, reconciler.wake)
-    listener = Listener(events, f"inference-{settings.inference_replica}", wake)
+    listener = Listener(events, f"inference-{settings.replica}", wake)
     listener.start()
     stack.push_async_callback(asyncio.to_thread, listener.stop)
     task = asyncio.create_task(reconciler.run(), name="reconcile")

@@ -173,6 +173,6 @@ class Listener:
             while not self._stop.is_set():
                 heard = subscription.poll(0.5)
                 UP.labels("events").set(1)
+                subscription.commit()
                 if heard:
-                    subscription.commit()
                     self._wake()

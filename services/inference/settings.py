@@ -1,5 +1,6 @@
 """Settings of the inference service. The environment is read here and nowhere else in the service."""
 
+import socket
 from pathlib import Path
 
 from pydantic import Field
@@ -18,8 +19,9 @@ class Settings(SharedSettings):
     inference_grpc_host: str = ""
     """Where gRPC is answered, if not where REST is: REST has the front before it, gRPC has not."""
     inference_ops_port: int = 9001
-    inference_replica: str = "0"
-    """Tells replicas apart: each must hear every change of what is to be served."""
+    inference_replica: str = ""
+    """Tells replicas apart: each must hear every change of what is to be served. Without it, machine (in a cluster:
+    pod) and port do. It should stay over a restart, since the event log keeps a place for each name."""
 
     inference_image_bytes: int = Field(16 * MIB, gt=0)
     """Largest encoded image."""
@@ -53,6 +55,11 @@ class Settings(SharedSettings):
     """Up to this the pause doubles while the registry is away."""
     inference_stop_s: float = Field(5.0, gt=0)
     """How long requests that were taken may finish after we were asked to stop."""
+
+    @property
+    def replica(self) -> str:
+        """What no other replica is called."""
+        return self.inference_replica or f"{socket.gethostname()}-{self.inference_port}"
 
     @property
     def grpc_host(self) -> str:

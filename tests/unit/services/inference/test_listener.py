@@ -10,6 +10,7 @@ from aimic.errors import UnavailableError
 from aimic.events import ModelsChanged
 from aimic.ports.events import Events
 from services.inference.reconcile import Listener
+from services.inference.settings import Settings
 
 
 def changed(sequence: int) -> ModelsChanged:
@@ -51,3 +52,9 @@ def test_events_that_are_away_are_no_obstacle() -> None:
     assert asked.wait(5)
     listener.stop()
     assert not listener._thread.is_alive()
+
+
+def test_each_replica_hears_for_itself(tmp_path: Path) -> None:
+    one, other = Settings(home=tmp_path, inference_port=8001), Settings(home=tmp_path, inference_port=8011)
+    assert one.replica != other.replica and one.replica == Settings(home=tmp_path).replica
+    assert Settings(home=tmp_path, inference_replica="rack 3").replica == "rack 3"
