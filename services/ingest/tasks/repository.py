@@ -14,6 +14,7 @@ from services.ingest.jobs.tables import JobRow
 from services.ingest.leases import claimable
 from services.ingest.records import Base
 from services.ingest.tasks.tables import ClaimTurnRow, DyingObjectRow, TaskEdgeRow, TaskRow
+from services.ingest.writing import put
 
 
 def find(session: Session, site: str, task_id: str) -> TaskRow:
@@ -133,4 +134,4 @@ def unfinished(session: Session, site: str, job_id: str) -> list[TaskRow]:
 def let_die(session: Session, site: str, keys: set[str], now: datetime, after_s: float = 0) -> None:
     """These objects are named by nothing any more."""
     for key in sorted(keys):
-        session.merge(DyingObjectRow(site=site, key=key, due_at=now + seconds(after_s)))
+        put(session, DyingObjectRow, {"site": site, "key": key, "due_at": now + seconds(after_s)})

@@ -66,17 +66,18 @@ class Sweeper:
         with database.read("*") as session:
             due = DyingObjectRow.due_at <= database.now(session)
             rows = session.scalars(select(DyingObjectRow).where(due).limit(_AT_ONCE)).all()
-            dying = [(row.site, row.key) for row in rows]
+            dying = [(row.site, row.key, row.due_at) for row in rows]
         if dying:
             faults.point("ingest.sweeper.removing")
-        for site, key in dying:
+        for site, key, _ in dying:
             for name in self._unnamed(site, key) if key.endswith("/") else (key,):
                 self._parts.blobs.delete(name)
         if dying:
             faults.point("ingest.sweeper.removed")
             with database.system() as session:
-                for site, key in dying:
-                    mine = (DyingObjectRow.site == site, DyingObjectRow.key == key)
+                for site, key, due_at in dying:
+                    # What was put here again since is due later.
+                    mine = (DyingObjectRow.site == site, DyingObjectRow.key == key, DyingObjectRow.due_at == due_at)
                     session.execute(delete(DyingObjectRow).where(*mine))
         return len(dying)
 

@@ -1,0 +1,303 @@
+"""Two replicas at once: equal requests have one effect and two good answers, and what is counted is counted once."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select, text
+
+from aimic.domain.job import JobRequest, SplitRequest, Status, TrainSettings
+from aimic.domain.model import Stage
+from aimic.domain.site import OWNER
+from aimic.errors import ConflictError
+from aimic.nets.bundle import BundleInfo
+from services.ingest import app as ingest_app
+from services.ingest.audit.service import first_broken, record
+from services.ingest.database import Database
+from services.ingest.datasets.tables import ObjectRow, SampleRow, VersionRow
+from services.ingest.dependencies import Ingest
+from services.ingest.jobs import planning
+from services.ingest.jobs.service import JobService
+from services.ingest.jobs.tables import ProgressRow
+from services.ingest.models.bundles import StoredBundle
+from services.ingest.models.service import Origin, promote, register
+from services.ingest.models.tables import ModelRow, ModelVersionRow
+from services.ingest.relay import Relay
+from services.ingest.sites.service import site_key
+from services.ingest.tasks.sweeper import Sweeper
+from services.ingest.tasks.tables import TaskRow
+from services.ingest.tasks.tokens import secret_of
+from services.local.servers.postgres import Postgres, PostgresDatabase
+
+pytestmark = pytest.mark.servers
+Replica = Callable[..., Database]
+T = TypeVar("T")
+
+
+def at_once(*works: Callable[[], T]) -> list[T]:
+    """What each gives, all begun together; the first error of any."""
+    gate = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        gate.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result() for future in [pool.submit(run, work) for work in works]]
+
+
+@pytest.fixture
+def clients(scene: Any, make_parts: Callable[..., Ingest], make_client: Callable[..., TestClient]) -> list[TestClient]:
+    """The same records and objects through two replicas."""
+    made = [scene.client, make_client(make_parts(), *ingest_app.ROUTERS)]
+    for client in made:  # FastAPI makes its routes at the first question, which in a process comes from one thread
+        assert client.get("/api/v1/nowhere").status_code == 404
+    return made
+
+
+def _post(client: TestClient, path: str, body: Any, **headers: str) -> Callable[[], Any]:
+    return lambda: client.post(f"/api/v1/{path}", json=body, headers=headers)
+
+
+def test_the_same_request_twice_at_once_is_carried_out_once(scene: Any, clients: Sequence[TestClient]) -> None:
+    body = {"dataset": "cells", "settings": {"networks": ["resnet34"], "split": {"kind": "kfold", "k": 2}}}
+    for n in range(5):
+        key = {"Idempotency-Key": f"wish {n}"}
+        answers = at_once(*(_post(client, "jobs", body, **key) for client in (*clients, *clients)))
+        assert [answer.status_code for answer in answers] == [201] * 4
+        assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(scene.client.get("/api/v1/jobs").json()["items"]) == 5
+
+
+def test_claims_at_once_never_give_one_task_to_two(scene: Any, clients: Sequence[TestClient]) -> None:
+    for _ in range(2):
+        scene.start(split={"kind": "kfold", "k": 3})
+    claims = [_post(client, "tasks/claim", {"worker": "w"}) for client in (*clients, *clients, *clients, *clients)]
+    answers = at_once(*claims)
+    given = [answer.json()["task"]["id"] for answer in answers if answer.status_code == 200]
+    assert {answer.status_code for answer in answers} == {200, 204}
+    assert len(given) == len(set(given)) == 6
+
+
+def test_a_task_finished_twice_at_once_counts_once(scene: Any, clients: Sequence[TestClient]) -> None:
+    job = scene.start()
+    for kind in ("fold", "fold"):
+        claim = scene.claim(kinds=[kind])
+        path, token = f"tasks/{claim['task']['id']}/finish", {"X-Task-Token": claim["token"]}
+        finish = {"fence": claim["fence"], "result": {"x": 1}}
+        answers = at_once(*(_post(client, path, finish, **token) for client in (*clients, *clients)))
+        assert [answer.status_code for answer in answers] == [204] * 4
+    items = scene.client.get(f"/api/v1/jobs/{job['id']}/progress").json()["items"]
+    done = [item["task_id"] for item in items if item["data"].get("status") == "done"]
+    assert len(done) == len(set(done)) == 2
+    assert [item["sequence"] for item in items] == sorted({item["sequence"] for item in items})
+    assert scene.claim(kinds=["judge"]) is not None
+
+
+def test_the_sweeper_beside_finish_and_another_claim(scene: Any, clients: Sequence[TestClient]) -> None:
+    scene.start(split={"kind": "kfold", "k": 5})
+    while (claim := scene.claim(kinds=["fold"])) is not None:
+        with scene.parts.database.system() as session:
+            session.execute(text("UPDATE tasks SET lease_until = now() - interval '1 s' WHERE status = 'running'"))
+        path, token = f"tasks/{claim['task']['id']}/finish", {"X-Task-Token": claim["token"]}
+        finished, claimed, _ = at_once(
+            _post(clients[1], path, {"fence": claim["fence"], "result": {}}, **token),
+            _post(clients[0], "tasks/claim", {"worker": "other", "kinds": ["fold"]}),
+            Sweeper(scene.parts).run_one,
+        )
+        again = claimed.status_code == 200 and claimed.json()["task"]["id"] == claim["task"]["id"]
+        assert finished.status_code == (409 if again else 204), finished.text
+        if claimed.status_code == 200:
+            assert scene.tell(claimed.json(), "finish", result={}).status_code == 204
+
+
+def _bundle(n: int) -> StoredBundle:
+    info = BundleInfo.model_construct(network="resnet34", classes=("a",), metrics={}, manifest_hash="m")
+    return StoredBundle(hash=f"hash {n}", key=f"local/bundles/{n}", size=1, info=info)
+
+
+def test_models_of_one_name_are_numbered_without_a_gap_and_one_serves(replica: Replica) -> None:
+    replicas = [replica(), replica()]
+
+    def registers(n: int) -> Callable[[], None]:
+        def work() -> None:
+            with replicas[n % 2].begin("local") as session:
+                register(session, _bundle(n), "cells", Origin("local", "me"), replicas[0].now(session))
+
+        return work
+
+    def promotes(number: int) -> Callable[[], None]:
+        def work() -> None:
+            with replicas[number % 2].begin("local") as session:
+                promote(session, OWNER, "cells", number, replicas[0].now(session))
+
+        return work
+
+    at_once(*(registers(n) for n in range(6)))
+    at_once(*(promotes(number) for number in range(1, 7)))
+    with replicas[0].read("local") as session:
+        rows = session.scalars(select(ModelVersionRow).order_by(ModelVersionRow.version)).all()
+        assert [row.version for row in rows] == [1, 2, 3, 4, 5, 6]
+        assert [row.stage for row in rows].count(Stage.SERVING) == 1
+        model = session.get_one(ModelRow, ("local", "cells"))
+        assert 6 <= model.versions < model.sequence <= 12
+    assert first_broken(replicas[0], "local") is None
+
+
+def test_keys_and_secrets_are_drawn_once(replica: Replica) -> None:
+    replicas = [replica(), replica()]
+
+    def draws(database: Database) -> Callable[[], str]:
+        def work() -> str:
+            with database.begin("local") as session:
+                return site_key(session, "local").name("x")
+
+        return work
+
+    assert len(set(at_once(*(draws(database) for database in replicas * 3)))) == 1
+    assert len(set(at_once(*((lambda d=database: secret_of(d)) for database in replicas * 3)))) == 1
+
+
+def test_the_first_entries_of_the_audit_log_are_one_chain(replica: Replica) -> None:
+    replicas = [replica(), replica()]
+
+    def notes(n: int) -> Callable[[], None]:
+        def work() -> None:
+            with replicas[n % 2].begin("local") as session:
+                record(session, replicas[0].now(session), "local", "me", "thing.do", str(n))
+
+        return work
+
+    at_once(*(notes(n) for n in range(8)))
+    with replicas[0].read("local") as session:
+        numbers = session.scalars(text("SELECT number FROM audit ORDER BY number")).all()
+    assert numbers == list(range(1, 9))
+    assert first_broken(replicas[1], "local") is None
+
+
+def test_a_job_planned_before_another_locked_its_images_is_refused(
+    scene: Any, make_parts: Callable[..., Ingest]
+) -> None:
+    def plan(parts: Ingest, lock_test: float) -> planning.Plan:
+        split = SplitRequest(kind="kfold", k=2, lock_test=lock_test)
+        settings = TrainSettings(networks=("resnet34",), split=split)
+        return planning.prepare(parts, OWNER, JobRequest(dataset="cells", settings=settings))
+
+    parts = [scene.parts, make_parts()]
+    reads, locks = plan(parts[0], 0.0), plan(parts[1], 0.3)
+    with parts[1].database.begin("local") as session:
+        JobService(parts[1]).start(session, OWNER, locks)
+    with pytest.raises(ConflictError, match="locked away"), parts[0].database.begin("local") as session:
+        JobService(parts[0]).start(session, OWNER, reads)
+    assert len(scene.client.get("/api/v1/jobs").json()["items"]) == 1
+
+
+def test_imports_at_once_share_images_and_lose_none(make_lab: Callable[[], Any], draw: Callable[..., bytes]) -> None:
+    labs = [make_lab(), make_lab()]
+    shared = {f"red/{n}.png": draw(n) for n in range(6)}
+    own = [{f"blue/{lab}-{n}.png": draw(100 + 10 * lab + n) for n in range(3)} for lab in (0, 1)]
+    backwards = dict(reversed((shared | own[1]).items()))
+    labs[0].start(shared | own[0], "first")
+    labs[1].start(backwards, "second")
+    labs[0].start(own[0], "both")
+    labs[1].start(own[1], "both")
+
+    def works(lab: Any) -> Callable[[], None]:
+        def work() -> None:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not _all_over(lab.parts.database):
+                lab.worker.run_one()
+                time.sleep(0.05)
+
+        return work
+
+    at_once(*(works(lab) for lab in labs))
+    database = labs[0].parts.database
+    with database.read("local") as session:
+        states = session.execute(text("SELECT dataset, status, error FROM imports")).all()
+        assert {status for _, status, _ in states} == {Status.DONE}, states
+        assert session.scalar(select(func.count()).select_from(SampleRow)) == 12
+        refs = session.scalars(select(ObjectRow.refs).order_by(ObjectRow.refs)).all()
+        newest = {
+            name: sum(counts)
+            for name, counts in session.execute(
+                text("SELECT d.name, v.counts FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id "
+                     "ORDER BY v.version")
+            )
+        }  # fmt: skip
+        numbers = session.execute(select(VersionRow.dataset_id, VersionRow.version)).all()
+    assert refs == [2] * 12
+    assert newest == {"first": 9, "second": 9, "both": 6}
+    assert len(numbers) == len(set(numbers))
+
+
+def _all_over(database: Database) -> bool:
+    with database.read("local") as session:
+        return not session.scalar(text("SELECT count(*) FROM imports WHERE status IN ('ready', 'running')"))
+
+
+def test_a_crowd_meets_no_deadlock(
+    scene: Any, clients: Sequence[TestClient], postgres_server: Postgres, records: PostgresDatabase
+) -> None:
+    """Jobs are begun, worked on, reported, given back, stopped and relayed by all at once for some seconds."""
+    end = time.monotonic() + 6
+    bad: list[str] = []
+    body = {"dataset": "cells", "settings": {"networks": ["resnet34"], "split": {"kind": "kfold", "k": 3}}}
+
+    def person(client: TestClient, seed: int) -> None:
+        draw = random.Random(seed)
+        while time.monotonic() < end:
+            made = client.post("/api/v1/jobs", json=body)
+            answers = [made, client.get(f"/api/v1/jobs/{made.json()['id']}")]
+            time.sleep(draw.random())
+            if draw.random() < 0.3:
+                answers.append(client.post(f"/api/v1/jobs/{made.json()['id']}/cancel"))
+            bad.extend(answer.text for answer in answers if answer.status_code >= 500)
+
+    def worker(client: TestClient, seed: int) -> None:
+        draw = random.Random(seed)
+        while time.monotonic() < end:
+            answer = client.post("/api/v1/tasks/claim", json={"worker": str(seed)})
+            answers = [answer]
+            if answer.status_code == 200:
+                claim = answer.json()
+                for verb, more in (
+                    ("progress", {"events": [{"kind": "epoch", "data": {"epoch": 1, "epochs": 2, "seconds": 1.0}}]}),
+                    draw.choice(
+                        [("finish", {"result": {}}), ("release", {}), ("fail", {"reason": "x", "retry": False})]
+                    ),
+                ):
+                    answers.append(
+                        client.post(
+                            f"/api/v1/tasks/{claim['task']['id']}/{verb}",
+                            json={"fence": claim["fence"], **more},
+                            headers={"X-Task-Token": claim["token"]},
+                        )
+                    )
+            bad.extend(answer.text for answer in answers if answer.status_code >= 500)
+
+    def housekeeping() -> None:
+        sweeper, relay = Sweeper(scene.parts), Relay(scene.parts)
+        while time.monotonic() < end:
+            sweeper.run_one()
+            relay.run_one()
+
+    at_once(
+        *(lambda c=client, s=n: person(c, s) for n, client in enumerate(clients)),
+        *(lambda c=client, s=n: worker(c, s) for n, client in enumerate((*clients, *clients))),
+        housekeeping,
+    )
+    assert bad == []
+    with postgres_server.administrator() as connection:
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = %s"
+        assert connection.execute(query, (records.name,)).fetchone() == (0,)
+    with scene.parts.database.read("*") as session:
+        tasks = session.scalars(select(TaskRow).where(TaskRow.status == Status.DONE)).all()
+        done = ProgressRow.data["status"].as_string() == "done"
+        told = select(ProgressRow.task_id).where(ProgressRow.task_id.is_not(None), done)
+        assert tasks and sorted(task.id for task in tasks) == sorted(session.scalars(told))
