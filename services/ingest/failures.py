@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from aimic.errors import AimicError, InvalidInputError, UnavailableError
+from aimic.errors import AimicError, FullError, InvalidInputError, UnavailableError
 
 _AWAY = ("can't be reached just now", 2.0)
 _CROWDED = ("are asked for more than they can answer at once", 2.0)
@@ -32,6 +32,17 @@ _STATES: tuple[tuple[str, tuple[str, float]], ...] = (
     ("3D000", _REFUSED),
 )
 """SQLSTATE, or its beginning, and what it means for a person; the first that fits."""
+_WORDS: tuple[tuple[str, tuple[str, float]], ...] = (
+    ("too many clients", _CROWDED),
+    ("too many connections", _CROWDED),
+    ("connection slots", _CROWDED),
+    ("authentication failed", _REFUSED),
+    ("pg_hba.conf", _REFUSED),
+    ("is not permitted to log in", _REFUSED),
+    ("permission denied for database", _REFUSED),
+)
+"""The same of a connection that was refused: the driver gives its words without the SQLSTATE. Of a server that
+doesn't speak English we say only that it can't be reached."""
 
 
 @contextlib.contextmanager
@@ -60,7 +71,8 @@ def _plain(error: DBAPIError, *, reading: bool) -> AimicError | None:
         if found is not None:
             return _unavailable(found)
     if error.connection_invalidated or (state is None and isinstance(error, OperationalError | InterfaceError)):
-        return _unavailable(_AWAY)
+        said = str(error.orig)
+        return _unavailable(next((words for part, words in _WORDS if part in said), _AWAY))
     if isinstance(error, DataError):
         return InvalidInputError(
             "A value is too long, too large, or has a character that text doesn't have, so it can't be kept. "
@@ -70,6 +82,8 @@ def _plain(error: DBAPIError, *, reading: bool) -> AimicError | None:
 
 
 def _of_sqlite(error: sqlite3.Error) -> UnavailableError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return FullError("The disk that holds the records is full. What was acknowledged is kept; free some space.")
     return UnavailableError(
         f"The records can't be used just now ({error}). What was acknowledged is kept; try again shortly.",
         retry_after_s=2,
@@ -78,6 +92,5 @@ def _of_sqlite(error: sqlite3.Error) -> UnavailableError:
 
 def _unavailable(found: tuple[str, float]) -> UnavailableError:
     words, retry_after_s = found
-    return UnavailableError(
-        f"The records {words}. What was acknowledged is kept; try again shortly.", retry_after_s=retry_after_s
-    )
+    kind = FullError if found is _FULL else UnavailableError
+    return kind(f"The records {words}. What was acknowledged is kept; try again shortly.", retry_after_s=retry_after_s)

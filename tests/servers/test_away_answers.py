@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 from aimic.client import Client, Wait
 from aimic.domain.dataset import ImportStatus
+from services.local.servers.postgres import Postgres
 from tests.faults.pictures import archive
 from tests.servers.behind import Behind, Service, until
 
@@ -39,11 +41,15 @@ def http(ingest: Service) -> Iterator[httpx.Client]:
         yield made
 
 
+def _begun(data: bytes) -> dict[str, str]:
+    """What an upload is begun with."""
+    mark = base64.b64encode(data[:20].hex().encode()).decode()
+    return TUS | {"upload-length": str(len(data)), "upload-metadata": f"filename Yy56aXA=,fingerprint {mark}"}
+
+
 def _upload(http: httpx.Client, data: bytes) -> str:
     """An upload, begun; its path."""
-    mark = base64.b64encode(data[:20].hex().encode()).decode()
-    head = TUS | {"upload-length": str(len(data)), "upload-metadata": f"filename Yy56aXA=,fingerprint {mark}"}
-    return str(http.post("/api/v1/uploads", headers=head).headers["location"])
+    return str(http.post("/api/v1/uploads", headers=_begun(data)).headers["location"])
 
 
 def _patch(http: httpx.Client, path: str, data: bytes) -> httpx.Response:
@@ -121,6 +127,25 @@ def test_without_objects_only_those_who_need_them_are_told(
     assert _patch(http, upload, data).status_code == 204
 
 
+_END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+
+
+def test_a_database_without_connections_to_spare_is_told(
+    behind: Behind, ingest: Service, http: httpx.Client, postgres_server: Postgres
+) -> None:
+    database = str(make_url(behind.environment["AIMIC_RECORDS_URL"]).database)
+    with postgres_server.administrator() as administrator:
+        try:
+            administrator.execute("ALTER ROLE aimic_app CONNECTION LIMIT 0")
+            administrator.execute(_END_ALL, (database,))
+            told = _refused(lambda: http.get("/api/v1/jobs"), 10)
+            assert "more than they can answer" in told.json()["detail"]
+            assert ingest.ops("/healthz").is_success and ingest.ops("/metrics").is_success
+        finally:
+            administrator.execute("ALTER ROLE aimic_app CONNECTION LIMIT -1")
+    until(lambda: http.get("/api/v1/jobs").status_code == 200, 10, "jobs are listed again")
+
+
 def test_without_events_nobody_notices(behind: Behind, ingest: Service, http: httpx.Client) -> None:
     behind.events.cut()
     assert http.get("/api/v1/jobs").status_code == 200
@@ -167,8 +192,7 @@ def test_an_upload_whose_bytes_are_acknowledged_is_whole_whatever_broke(
 
     def heals(wait: Wait) -> None:
         words.append(wait.words)
-        if len(words) > 1:
-            behind.heal()
+        behind.heal()
 
     with Client(ingest.url) as client:
         upload = client.uploads.send(out.getvalue(), progress=breaks, waiting=heals)
