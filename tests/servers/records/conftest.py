@@ -52,3 +52,14 @@ def replica(records_settings: dict[str, Any], tmp_path: Path) -> Iterator[Callab
     yield make
     for database in made:
         database.close()
+
+
+@pytest.fixture
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, Database]]:
+    """A server that this test may stop, with migrated records."""
+    with Postgres(tmp_path_factory.mktemp("own")) as server:
+        settings = Settings(home=tmp_path_factory.mktemp("home"), **fields(server.environment()))
+        database = Database.of(settings)
+        migrate(database)
+        yield server, database
+        database.close()
