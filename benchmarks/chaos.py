@@ -26,10 +26,8 @@ from services.local.servers.together import Servers
 
 RECORD = Path(__file__).parents[1] / "docs" / "chaos.txt"
 TRAINERS = 3
-# Two kinds of networks, one of which draws dropout masks; long enough that every fold meets a kill or two.
-SETTINGS = small_job(
-    networks=("shufflenet_v2_x1_0", "mobilenet_v2"), split={"kind": "kfold", "k": 3}, epochs=30, lr=2e-3
-)
+# Two kinds of networks, one of which draws dropout masks.
+NETWORKS = ("shufflenet_v2_x1_0", "mobilenet_v2")
 JOB_S = 1800.0
 
 
@@ -89,10 +87,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--every", type=float, default=20, help="seconds between two kills")
     parser.add_argument("--seed", type=int, default=1, help="of whom to kill")
+    parser.add_argument("--epochs", type=int, default=30, help="of each fold: it should outlast a kill or two")
     wish = parser.parse_args()
     record = Record()
     heading = (
-        f"python -m benchmarks.chaos --minutes {wish.minutes:g} --every {wish.every:g} --seed {wish.seed}\n"
+        f"python -m benchmarks.chaos --minutes {wish.minutes:g} --every {wish.every:g} --seed {wish.seed} "
+        f"--epochs {wish.epochs}\n"
         f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores, Python {machine.python_version()}\n"
     )
     print(heading)
@@ -109,14 +109,16 @@ def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
     with stack.client(SITES[0]) as client:
         stack.import_cells(client, patients=8, per_kind=6)
         killer = Killer(stack, record, wish.every, wish.seed)
-        job = start_job(client, SETTINGS, "undisturbed")
+        settings = small_job(networks=NETWORKS, split={"kind": "kfold", "k": 3}, epochs=wish.epochs, lr=2e-3)
+        job = start_job(client, settings, "undisturbed")
         expected = result_of(client, job, JOB_S)
         record.say(f"undisturbed: {_words(expected)}")
         ends = time.monotonic() + 60 * wish.minutes
         killer.begin()
         verdicts = []
         while time.monotonic() < ends:
-            verdicts.append(_round(stack, client, killer, record, expected, ends))
+            job = start_job(client, settings, f"disturbed-{len(verdicts) + 1}")
+            verdicts.append(_as_expected(stack, client, killer, record, job, expected, ends))
     same = sum(verdicts)
     record.say(
         f"{killer.kills} kills in {wish.minutes:g} minutes: {same} of {len(verdicts)} disturbed jobs ended with the "
@@ -125,8 +127,10 @@ def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
     return same == len(verdicts) and killer.kills > 0
 
 
-def _round(stack: Stack, client: Client, killer: Killer, record: Record, expected: dict[str, Any], ends: float) -> bool:
-    job = start_job(client, SETTINGS, f"disturbed-{time.monotonic_ns()}")
+def _as_expected(
+    stack: Stack, client: Client, killer: Killer, record: Record, job: Job, expected: dict[str, Any], ends: float
+) -> bool:
+    """Whether the job, disturbed until `ends`, gives the same, with every task done once."""
     while not client.jobs.show(job.id).status.over:
         if time.monotonic() > ends:
             killer.end()  # the last job ends in peace

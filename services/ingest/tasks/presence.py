@@ -5,7 +5,7 @@ database): a single replica that starts again finds the row fresh, and gives a d
 """
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from services.ingest.database import seconds
 from services.ingest.dependencies import Ingest
 from services.ingest.outbox import NamedLeaseRow
 from services.ingest.tasks import repository
+from services.ingest.writing import insert_new
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ SHARE = 0.5
 so what it missed for less than this it can still make up for."""
 LEAST_S = 6.0
 """A shorter time says nothing: we look every two seconds, and a busy machine comes late."""
+_NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 class Presence:
@@ -55,15 +57,13 @@ def keep(parts: Ingest) -> None:
 def _beat(parts: Ingest, length: float) -> None:
     with parts.database.system() as session:
         row = _locked(session)
-        if alone := row is None:
-            now = parts.database.now(session)
-            alone = repository.add_new(session, NamedLeaseRow(site="*", name=NAME, holder=NAME, lease_until=now))
+        if row is None:
+            insert_new(session, NamedLeaseRow, [{"site": "*", "name": NAME, "holder": NAME, "lease_until": _NEVER}])
             row = _locked(session)
         assert row is not None
         now = parts.database.now(session)  # we may have waited for another replica
-        if alone or row.lease_until < now:
-            last = None if alone else row.lease_until - seconds(length)
-            _grant(session, now, last, parts.settings.lease_s)
+        if row.lease_until < now:
+            _grant(session, now, row.lease_until - seconds(length), parts.settings.lease_s)
         row.lease_until = now + seconds(length)
 
 
@@ -72,7 +72,7 @@ def _locked(session: Session) -> NamedLeaseRow | None:
     return session.scalar(query.with_for_update().execution_options(populate_existing=True))
 
 
-def _grant(session: Session, now: datetime, last: datetime | None, term: float) -> None:
+def _grant(session: Session, now: datetime, last: datetime, term: float) -> None:
     """One full term for every lease, but for those that had ended while ingest was still there (until `last`)."""
     for task in repository.running(session, last):
         if task.lease_until is not None and task.lease_until < now + seconds(term):

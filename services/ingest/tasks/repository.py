@@ -2,8 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Subquery, and_, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Subquery, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from aimic.domain.job import Status, TaskKind
@@ -12,7 +11,6 @@ from aimic.errors import NotFoundError
 from services.ingest.database import seconds
 from services.ingest.jobs.tables import JobRow
 from services.ingest.leases import claimable
-from services.ingest.records import Base
 from services.ingest.tasks.tables import ClaimTurnRow, DyingObjectRow, TaskEdgeRow, TaskRow
 from services.ingest.writing import put
 
@@ -69,30 +67,16 @@ def with_lease_before(session: Session, end: datetime) -> list[TaskRow]:
     return list(session.scalars(query))
 
 
-def running(session: Session, since: datetime | None) -> list[TaskRow]:
+def running(session: Session, since: datetime) -> list[TaskRow]:
     """Running tasks, locked, whose lease had not ended by `since`; those that a unit of work holds just now, because
     their holder has reported, are left out."""
-    query = select(TaskRow).where(TaskRow.status == Status.RUNNING)
-    if since is not None:
-        query = query.where(TaskRow.lease_until >= since)
+    query = select(TaskRow).where(TaskRow.status == Status.RUNNING, TaskRow.lease_until >= since)
     return list(session.scalars(query.with_for_update(skip_locked=True)))
 
 
 def took_turn(session: Session, site: str, now: datetime) -> None:
     """The site was given a task."""
-    again = update(ClaimTurnRow).where(ClaimTurnRow.site == site).values(claimed_at=now)
-    if session.scalar(again.returning(ClaimTurnRow.site)) is None:
-        add_new(session, ClaimTurnRow(site=site, claimed_at=now))
-
-
-def add_new(session: Session, row: Base) -> bool:
-    """Add a row unless another process was quicker; whether we were first."""
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
-        return False
-    return True
+    put(session, ClaimTurnRow, {"site": site, "claimed_at": now})
 
 
 def successors_released_by(session: Session, task: TaskRow) -> list[TaskRow]:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from aimic.errors import NotAuthenticatedError
 from services.ingest.database import Database
-from services.ingest.tasks.repository import add_new
 from services.ingest.tasks.tables import SecretRow
+from services.ingest.writing import insert_new
 
 TOKEN_S = 24 * 3600
 _NAME = "task_tokens"
@@ -35,7 +35,7 @@ def secret_of(database: Database) -> bytes:
         row = session.get(SecretRow, ("*", _NAME))
     if row is None:
         with database.system() as session:
-            add_new(session, SecretRow(site="*", name=_NAME, value=secrets.token_hex(32)))
+            insert_new(session, SecretRow, [{"site": "*", "name": _NAME, "value": secrets.token_hex(32)}])
             row = session.get_one(SecretRow, ("*", _NAME))
     return bytes.fromhex(row.value)
 

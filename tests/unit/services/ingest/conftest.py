@@ -208,7 +208,7 @@ class Scene:
         """Time passes while ingest is there; a leap of the clock means that it was away."""
         end = self.clock.ahead_s + seconds
         while self.clock.ahead_s < end:
-            self.clock.ahead_s = min(end, self.clock.ahead_s + 10)
+            self.clock.ahead_s = min(end, self.clock.ahead_s + 4)
             presence.keep(self.parts)
 
     def start(self, **settings: Any) -> dict[str, Any]:
