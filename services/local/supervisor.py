@@ -11,10 +11,10 @@ import httpx
 from services.local.part import Part, PartSpec
 from services.local.servers.server import Server
 
-STOP_S = 8.5
+STOP_S = 8.0
 """Time all get to finish; with the ends by force it stays below the promised 10 s."""
-INGEST_STOP_S = 2.0
-SERVERS_STOP_S = 2.0
+INGEST_STOP_S = 1.5
+SERVERS_STOP_S = 1.5
 """Of that, what is kept for ingest, to which trainers hand their work back first, and for the servers below it."""
 
 
