@@ -96,12 +96,13 @@ def main() -> int:
         f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores, Python {machine.python_version()}\n"
     )
     print(heading)
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
-        with Servers.on(home / "servers") as servers, Stack(home / "stack", servers, ingests=2) as stack:
-            fine = disturb(stack, record, wish)
-    RECORD.write_text("\n".join([heading, *record.lines, ""]))
-    return 0 if fine else 1
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            home = Path(name)
+            with Servers.on(home / "servers") as servers, Stack(home / "stack", servers, ingests=2) as stack:
+                return 0 if disturb(stack, record, wish) else 1
+    finally:
+        RECORD.write_text("\n".join([heading, *record.lines, ""]))
 
 
 def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
@@ -115,7 +116,7 @@ def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
         record.say(f"undisturbed: {_words(expected)}")
         ends = time.monotonic() + 60 * wish.minutes
         killer.begin()
-        verdicts = []
+        verdicts: list[bool] = []
         while time.monotonic() < ends:
             job = start_job(client, settings, f"disturbed-{len(verdicts) + 1}")
             verdicts.append(_as_expected(stack, client, killer, record, job, expected, ends))
