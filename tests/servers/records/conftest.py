@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from services.ingest import app as ingest_app
 from services.ingest.database import Database
+from services.ingest.dependencies import Ingest
 from services.ingest.migrate import migrate
 from services.ingest.settings import Settings
 from services.local.servers.postgres import Postgres, PostgresDatabase
@@ -63,3 +66,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, Da
         migrate(database)
         yield server, database
         database.close()
+
+
+@pytest.fixture
+def clients(scene: Any, make_parts: Callable[..., Ingest], make_client: Callable[..., TestClient]) -> list[TestClient]:
+    """The same records and objects through two replicas."""
+    made = [scene.client, make_client(make_parts(), *ingest_app.ROUTERS)]
+    for client in made:  # FastAPI makes its routes at the first question, which in a process comes from one thread
+        assert client.get("/api/v1/nowhere").status_code == 404
+    return made

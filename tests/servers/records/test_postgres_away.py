@@ -106,7 +106,8 @@ def test_what_waits_too_long_for_a_lock_is_told(replica: Replica, monkeypatch: p
 
 def test_two_who_wait_for_each_other_are_parted(replica: Replica) -> None:
     database = replica()
-    _add(database, "1"), _add(database, "2")
+    for key in ("1", "2"):
+        _add(database, key)
     gate = threading.Barrier(2)
     refused: list[UnavailableError] = []
 

@@ -1,63 +1,35 @@
 """Two replicas at once: equal requests have one effect and two good answers, and what is counted is counted once."""
 
-import random
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, text
 
-from aimic.domain.job import JobRequest, SplitRequest, Status, TrainSettings
+from aimic.domain.job import JobRequest, Status, TrainSettings
 from aimic.domain.model import Stage
 from aimic.domain.site import OWNER
+from aimic.domain.split import SplitRequest
 from aimic.errors import ConflictError
 from aimic.nets.bundle import BundleInfo
-from services.ingest import app as ingest_app
 from services.ingest.audit.service import first_broken, record
 from services.ingest.database import Database
 from services.ingest.datasets.tables import ObjectRow, SampleRow, VersionRow
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import planning
 from services.ingest.jobs.service import JobService
-from services.ingest.jobs.tables import ProgressRow
 from services.ingest.models.bundles import StoredBundle
 from services.ingest.models.service import Origin, promote, register
 from services.ingest.models.tables import ModelRow, ModelVersionRow
-from services.ingest.relay import Relay
 from services.ingest.sites.service import site_key
 from services.ingest.tasks.sweeper import Sweeper
-from services.ingest.tasks.tables import TaskRow
 from services.ingest.tasks.tokens import secret_of
-from services.local.servers.postgres import Postgres, PostgresDatabase
+from tests.servers.records.together import at_once
 
 pytestmark = pytest.mark.servers
 Replica = Callable[..., Database]
-T = TypeVar("T")
-
-
-def at_once(*works: Callable[[], T]) -> list[T]:
-    """What each gives, all begun together; the first error of any."""
-    gate = threading.Barrier(len(works))
-
-    def run(work: Callable[[], T]) -> T:
-        gate.wait()
-        return work()
-
-    with ThreadPoolExecutor(len(works)) as pool:
-        return [future.result() for future in [pool.submit(run, work) for work in works]]
-
-
-@pytest.fixture
-def clients(scene: Any, make_parts: Callable[..., Ingest], make_client: Callable[..., TestClient]) -> list[TestClient]:
-    """The same records and objects through two replicas."""
-    made = [scene.client, make_client(make_parts(), *ingest_app.ROUTERS)]
-    for client in made:  # FastAPI makes its routes at the first question, which in a process comes from one thread
-        assert client.get("/api/v1/nowhere").status_code == 404
-    return made
 
 
 def _post(client: TestClient, path: str, body: Any, **headers: str) -> Callable[[], Any]:
@@ -117,7 +89,8 @@ def test_the_sweeper_beside_finish_and_another_claim(scene: Any, clients: Sequen
 
 
 def _bundle(n: int) -> StoredBundle:
-    info = BundleInfo.model_construct(network="resnet34", classes=("a",), metrics={}, manifest_hash="m")
+    told: dict[str, Any] = {"network": "resnet34", "classes": ("a",), "metrics": {}, "manifest_hash": "m"}
+    info = BundleInfo.model_construct(**told)
     return StoredBundle(hash=f"hash {n}", key=f"local/bundles/{n}", size=1, info=info)
 
 
@@ -239,65 +212,3 @@ def test_imports_at_once_share_images_and_lose_none(make_lab: Callable[[], Any],
 def _all_over(database: Database) -> bool:
     with database.read("local") as session:
         return not session.scalar(text("SELECT count(*) FROM imports WHERE status IN ('ready', 'running')"))
-
-
-def test_a_crowd_meets_no_deadlock(
-    scene: Any, clients: Sequence[TestClient], postgres_server: Postgres, records: PostgresDatabase
-) -> None:
-    """Jobs are begun, worked on, reported, given back, stopped and relayed by all at once for some seconds."""
-    end = time.monotonic() + 6
-    bad: list[str] = []
-    body = {"dataset": "cells", "settings": {"networks": ["resnet34"], "split": {"kind": "kfold", "k": 3}}}
-
-    def person(client: TestClient, seed: int) -> None:
-        draw = random.Random(seed)
-        while time.monotonic() < end:
-            made = client.post("/api/v1/jobs", json=body)
-            answers = [made, client.get(f"/api/v1/jobs/{made.json()['id']}")]
-            time.sleep(draw.random())
-            if draw.random() < 0.3:
-                answers.append(client.post(f"/api/v1/jobs/{made.json()['id']}/cancel"))
-            bad.extend(answer.text for answer in answers if answer.status_code >= 500)
-
-    def worker(client: TestClient, seed: int) -> None:
-        draw = random.Random(seed)
-        while time.monotonic() < end:
-            answer = client.post("/api/v1/tasks/claim", json={"worker": str(seed)})
-            answers = [answer]
-            if answer.status_code == 200:
-                claim = answer.json()
-                for verb, more in (
-                    ("progress", {"events": [{"kind": "epoch", "data": {"epoch": 1, "epochs": 2, "seconds": 1.0}}]}),
-                    draw.choice(
-                        [("finish", {"result": {}}), ("release", {}), ("fail", {"reason": "x", "retry": False})]
-                    ),
-                ):
-                    answers.append(
-                        client.post(
-                            f"/api/v1/tasks/{claim['task']['id']}/{verb}",
-                            json={"fence": claim["fence"], **more},
-                            headers={"X-Task-Token": claim["token"]},
-                        )
-                    )
-            bad.extend(answer.text for answer in answers if answer.status_code >= 500)
-
-    def housekeeping() -> None:
-        sweeper, relay = Sweeper(scene.parts), Relay(scene.parts)
-        while time.monotonic() < end:
-            sweeper.run_one()
-            relay.run_one()
-
-    at_once(
-        *(lambda c=client, s=n: person(c, s) for n, client in enumerate(clients)),
-        *(lambda c=client, s=n: worker(c, s) for n, client in enumerate((*clients, *clients))),
-        housekeeping,
-    )
-    assert bad == []
-    with postgres_server.administrator() as connection:
-        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = %s"
-        assert connection.execute(query, (records.name,)).fetchone() == (0,)
-    with scene.parts.database.read("*") as session:
-        tasks = session.scalars(select(TaskRow).where(TaskRow.status == Status.DONE)).all()
-        done = ProgressRow.data["status"].as_string() == "done"
-        told = select(ProgressRow.task_id).where(ProgressRow.task_id.is_not(None), done)
-        assert tasks and sorted(task.id for task in tasks) == sorted(session.scalars(told))

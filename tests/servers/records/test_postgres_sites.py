@@ -43,8 +43,9 @@ def _check(database: Database) -> None:
                 session.execute(_ADD, {"site": foreign, "key": "new"})
         with database.begin(site) as session:
             mine = {"other": other}
-            assert not session.execute(text("UPDATE guarded_names SET name = 'x' WHERE site = :other"), mine).rowcount
-            assert not session.execute(text("DELETE FROM guarded_names WHERE site = :other"), mine).rowcount
+            for change in ("UPDATE guarded_names SET name = 'x'", "DELETE FROM guarded_names"):
+                done = session.execute(text(f"{change} WHERE site = :other RETURNING key"), mine)
+                assert done.all() == []
         assert _bare(database.engine) == 0
 
 
