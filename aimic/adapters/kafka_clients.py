@@ -25,6 +25,8 @@ ANSWER_S = 4.0
 """For the answer to one request."""
 METADATA_S = 10.0
 """Age after which a client asks again which topics there are: by then a deleted topic is noticed."""
+OPEN_S = CONNECT_S + ANSWER_S
+"""For a client to be there, whatever the other side does."""
 CLOSE_S = 1.5
 RETRY_S = 2.0
 
@@ -117,13 +119,22 @@ _SETUP = ("socket_connection_setup_timeout_ms", "socket_connection_setup_timeout
 
 @contextlib.contextmanager
 def opening() -> Iterator[Network]:
-    """The network part for a client that is constructed in this block; closed when the block fails."""
+    """The network part for a client that is constructed in this block; closed when the block fails.
+
+    kafka-python waits for a server's part of a TLS handshake without a limit; closing ends that wait too.
+    """
     network = Network()
+    watchdog = threading.Timer(OPEN_S, network.close)
+    watchdog.daemon = True
+    watchdog.start()
     try:
         yield network
     except BaseException:
         network.close()
         raise
+    finally:
+        watchdog.cancel()
+        watchdog.join()
 
 
 @contextlib.contextmanager

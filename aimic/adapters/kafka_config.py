@@ -10,6 +10,23 @@ from aimic.settings import Settings
 PORT = 9092
 
 
+class TlsSocket(ssl.SSLSocket):
+    """Closes itself when the two can't agree, or is left: kafka-python forgets such a socket and takes another."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As always, or close."""
+        try:
+            super().do_handshake(block)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise  # not yet
+        except BaseException:
+            self.close()
+            raise
+
+    def __del__(self) -> None:
+        self.close()
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A Kafka cluster as its clients are told."""
@@ -66,6 +83,7 @@ def _tls(settings: Settings, tls: bool) -> dict[str, Any]:
     except (OSError, ssl.SSLError) as error:
         named = ", ".join(str(file) for file in files if file)
         raise SystemExit(f"The certificates for Kafka can't be read ({named}): {error}. Nothing was started.") from None
+    context.sslsocket_class = TlsSocket
     return {"ssl_context": context}
 
 

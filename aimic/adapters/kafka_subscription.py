@@ -65,7 +65,7 @@ class KafkaSubscription:
         self._polled: dict[TopicPartition, int] = {}
         """Position after what was handed out."""
         self._done: dict[TopicPartition, int] = {}
-        """Position as it was last committed."""
+        """Position before what isn't committed."""
         self._ids: dict[str, object] = {}
         self._anew: dict[str, float] = {}
         """Topics that were made anew lately, and until when that matters."""
@@ -168,6 +168,7 @@ class KafkaSubscription:
                     self._dead.put(record, str(error))
                 else:
                     found.append(Delivery(topic=record.topic, key=message.key, position=record.offset, message=message))
+            self._done.setdefault(part, records[0].offset)
             self._polled[part] = records[-1].offset + 1
         return found
 
