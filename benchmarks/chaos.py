@@ -21,7 +21,7 @@ from typing import Any
 from aimic.client import Client
 from aimic.domain.job import Job, ProgressKind
 from aimic.settings import available_cpus
-from benchmarks.stack import SITES, Stack, kill, result_of, small_job, start_job
+from benchmarks.stack import OFTEN, SITES, Stack, kill, result_of, small_job, start_job
 from services.local.servers.together import Servers
 
 RECORD = Path(__file__).parents[1] / "docs" / "chaos.txt"
@@ -99,7 +99,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as name:
             home = Path(name)
-            with Servers.on(home / "servers") as servers, Stack(home / "stack", servers, ingests=2) as stack:
+            with Servers.on(home / "servers") as servers, Stack(home / "stack", servers, ingests=2, **OFTEN) as stack:
                 return 0 if disturb(stack, record, wish) else 1
     finally:
         RECORD.write_text("\n".join([heading, *record.lines, ""]))

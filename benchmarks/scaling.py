@@ -50,7 +50,7 @@ def main() -> None:
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
-        with Servers.on(home / "servers") as servers, Stack(home / "stack", servers, AIMIC_LEASE_S="30") as stack:
+        with Servers.on(home / "servers") as servers, Stack(home / "stack", servers) as stack:
             rows = list(measure(stack, wish.epochs, wish.long))
     head = (
         f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores of {processor()}, torch {torch.__version__}; "

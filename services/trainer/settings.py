@@ -19,7 +19,7 @@ class Settings(aimic.settings.Settings):
     """Seconds between two questions for work while idle; None: 2 on one machine, 30 with a broker."""
     trainer_checkpoint_s: float = Field(30.0, gt=0)
     """Seconds of training that a crash may cost, at most (more for networks that are slow to write)."""
-    trainer_epoch_checkpoint_s: float = Field(5.0, gt=0)
+    trainer_epoch_checkpoint_s: float = Field(15.0, gt=0)
     """After an epoch, a checkpoint is written unless the last one is fresher than this."""
     trainer_grace_s: float | None = Field(None, gt=0)
     """Seconds between being asked to stop and the task being handed back, with a last checkpoint if there is time for

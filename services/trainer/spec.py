@@ -23,7 +23,7 @@ class ChildSpec(Value):
     """Directory of decoded pixels and features, shared by the tasks of this machine."""
     weights_dir: Path | None = None
     checkpoint_s: float = 30.0
-    epoch_checkpoint_s: float = 5.0
+    epoch_checkpoint_s: float = 15.0
 
     def write(self, directory: Path, samples: Iterable[TaskSample]) -> None:
         """Leave the spec and `samples`, which may come page by page, in `directory`."""

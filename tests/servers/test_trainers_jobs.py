@@ -12,7 +12,7 @@ import pytest
 
 from aimic.client import Client
 from aimic.domain.job import Job, ProgressKind
-from benchmarks.stack import Held, Stack, kill, result_of, small_job, start_job, until
+from benchmarks.stack import OFTEN, Held, Stack, kill, result_of, small_job, start_job, until
 from services.local.servers.kafka import Kafka
 from services.local.servers.minio import Minio
 from services.local.servers.postgres import Postgres
@@ -31,7 +31,7 @@ def stack(
 ) -> Iterator[Stack]:
     """Two replicas of ingest, and images at both sites."""
     servers = Servers(postgres_server, kafka_server, minio_server)
-    with Stack(tmp_path_factory.mktemp("stack"), servers, ingests=2, AIMIC_LEASE_S=str(LEASE_S)) as made:
+    with Stack(tmp_path_factory.mktemp("stack"), servers, ingests=2, AIMIC_LEASE_S=str(LEASE_S), **OFTEN) as made:
         for site in ("north", "south"):
             with made.client(site) as client:
                 made.import_cells(client)
