@@ -22,7 +22,7 @@ _WRONG_KEY = {
     "ExpiredToken",
     "AuthorizationQueryParametersError",
 }
-_BOTH = {"ParentIsObject", "ObjectExistsAsDirectory"}
+_BOTH = {"ParentIsObject", "ObjectExistsAsDirectory", "ExistingObjectIsDirectory", "ObjectParentIsFile"}
 _CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 _REGION = {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "InvalidRegion"}
 _KEPT = "What was stored before is safe and nothing of this request was kept"
