@@ -16,7 +16,7 @@ from sqlalchemy import DateTime, Dialect, Engine, func, select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeDecorator
 
-from aimic.domain.site import PLATFORM_SITE
+from aimic.domain.site import LOCAL_SITE, PLATFORM_SITE
 from services.ingest.engines import IDLE_S, Engines, Logins, engines_of, lone_engine
 from services.ingest.failures import plain_errors
 from services.ingest.settings import Settings
@@ -149,9 +149,10 @@ class Database:
         return self._clock(session)
 
     def ping(self) -> None:
-        """Raise UnavailableError when the database can't be used."""
-        with self.read(PLATFORM_SITE) as session:
-            session.execute(text("SELECT 1"))
+        """Raise UnavailableError when the database can't be used, by either login."""
+        for site in (PLATFORM_SITE, LOCAL_SITE):
+            with self.read(site) as session:
+                session.execute(text("SELECT 1"))
 
     def close(self) -> None:
         """Let go of connections."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
@@ -13,13 +13,14 @@ from starlette.responses import JSONResponse, Response
 
 from aimic.domain.base import sha256_of
 from aimic.domain.site import Principal
-from aimic.errors import ConflictError
+from aimic.errors import AimicError, ConflictError
 from services.ingest.database import Database, seconds
 from services.ingest.dependencies import Parts
 from services.ingest.records import Base, Json, SiteRow
 from services.ingest.writing import serialised
 
 KEPT_S = 24 * 3600
+T = TypeVar("T")
 
 
 class IdempotencyRow(SiteRow, Base):
@@ -48,6 +49,26 @@ class Once:
         """The first answer, if there is one: asked before long preparations."""
         with self._database.read(principal.site) as session:
             return self._recall(session, principal, request)
+
+    def after(
+        self,
+        principal: Principal,
+        request: BaseModel,
+        prepare: Callable[[], T],
+        work: Callable[[Session, T], BaseModel],
+        status: int = 201,
+    ) -> Response:
+        """`work` with what a long preparation gave, outside of any unit of work; the first answer, if there is one."""
+        if (earlier := self.answered(principal, request)) is not None:
+            return earlier
+        try:
+            prepared = prepare()
+        except AimicError:
+            # Sent twice at once, the other may have used up meanwhile what this one was to prepare.
+            if (earlier := self.answered(principal, request)) is not None:
+                return earlier
+            raise
+        return self.run(principal, request, lambda session: work(session, prepared), status)
 
     def run(
         self, principal: Principal, request: BaseModel, work: Callable[[Session], BaseModel], status: int = 201

@@ -95,14 +95,16 @@ def check_login(engine: Engine, variable: str, group: str) -> None:
     """SystemExit when row-level security doesn't hold for this login, or holds too much."""
     query = text(
         "SELECT current_user, rolsuper OR rolbypassrls, pg_has_role(current_user, :group, 'USAGE'), "
-        "pg_has_role(current_user, :other, 'MEMBER') FROM pg_roles WHERE rolname = current_user"
+        "pg_has_role(current_user, :other, 'MEMBER'), "
+        "EXISTS (SELECT FROM pg_tables WHERE tablename = 'jobs' AND pg_has_role(current_user, tableowner, 'MEMBER')) "
+        "FROM pg_roles WHERE rolname = current_user"
     )
     known = text("SELECT count(*) FROM pg_roles WHERE rolname IN (:app, :system)")
     with engine.connect() as connection:
         if connection.scalar(known, {"app": APP, "system": SYSTEM}) != 2:
             raise SystemExit(_OLD.format(found="none", wanted=_head(connection)))
         other = SYSTEM if group == APP else APP
-        role, free, member, both = connection.execute(query, {"group": group, "other": other}).one()
+        role, free, member, both, owns = connection.execute(query, {"group": group, "other": other}).one()
     fault = None
     if free:
         fault = "to whom row-level security doesn't apply"
@@ -110,6 +112,8 @@ def check_login(engine: Engine, variable: str, group: str) -> None:
         fault = f"who is no member of {group}"
     elif both:
         fault = f"who is a member of {other} too"
+    elif owns:
+        fault = "who owns the tables"
     if fault is not None:
         raise SystemExit(_LOGIN.format(variable=variable, role=role, fault=fault, group=group))
 

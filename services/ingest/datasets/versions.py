@@ -1,6 +1,7 @@
 """Making a data set's next version: gather, find copies, describe, and write it once."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 from sqlalchemy.exc import IntegrityError
@@ -30,8 +31,8 @@ def make_version(parts: Ingest, site: str, dataset_id: str, principal: str, chec
     with parts.database.read(site) as session:
         contents = gather(session, session.get_one(DatasetRow, (site, dataset_id)))
         latest = repository.newest(session, site, dataset_id)
-        if latest is not None and latest.contents_hash == contents.hash:
-            return latest.version
+    if latest is not None and latest.contents_hash == contents.hash:
+        return latest.version
     if not contents.manifest.samples:
         raise InvalidInputError(
             "Every picture stands under two labels, so there is nothing to make a version of. "
@@ -57,8 +58,10 @@ def make_version(parts: Ingest, site: str, dataset_id: str, principal: str, chec
 def _copies(parts: Ingest, site: str, contents: Contents) -> Clusters:
     shas = [source.sha256 for source in contents.sources]
     pixels = [source.pixels for source in contents.sources]
-    with parts.database.read(site) as session, spilled(pixels, repository.thumbs_of(session, site, shas)) as pictures:
-        copies = clusters(pictures)
+    with ExitStack() as stack:
+        with parts.database.read(site) as session:
+            pictures = stack.enter_context(spilled(pixels, repository.thumbs_of(session, site, shas)))
+        copies = clusters(pictures)  # takes minutes for very many, during which no transaction is open
     return replace(copies, ids=contents.held_together(copies.ids))
 
 

@@ -17,10 +17,13 @@ def start(
     name: str, version: int, request: EvaluationRequest, principal: ModelsWriter, parts: Parts, once: CarriedOutOnce
 ) -> Response:
     """Judge a model on images that it could not know; all others are listed with the reason."""
-    if (earlier := once.answered(principal, request)) is not None:
-        return earlier
-    choice = service.choose(parts, principal, name, version, request)
-    return once.run(principal, request, lambda session: service.start(parts, session, principal, choice), status=202)
+    return once.after(
+        principal,
+        request,
+        lambda: service.choose(parts, principal, name, version, request),
+        lambda session, choice: service.start(parts, session, principal, choice),
+        status=202,
+    )
 
 
 @router.get("/evaluations/{evaluation_id}")

@@ -31,10 +31,12 @@ After = Annotated[int, Query(ge=0)]
 @router.post("", status_code=201, response_model=Job)
 def start(request: JobRequest, principal: JobsWriter, parts: Parts, service: Service, once: CarriedOutOnce) -> Response:
     """Start a training job; folds and warnings are worked out now."""
-    if (earlier := once.answered(principal, request)) is not None:
-        return earlier
-    plan = planning.prepare(parts, principal, request)
-    answer = once.run(principal, request, lambda session: service.start(session, principal, plan))
+    answer = once.after(
+        principal,
+        request,
+        lambda: planning.prepare(parts, principal, request),
+        lambda session, plan: service.start(session, principal, plan),
+    )
     faults.point("ingest.job.committed")
     return answer
 

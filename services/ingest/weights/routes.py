@@ -14,11 +14,11 @@ router = APIRouter(tags=["weights"])
 @router.post("/weights", status_code=201, response_model=WeightsFile)
 def keep(request: WeightsRequest, principal: ModelsWriter, parts: Parts, once: CarriedOutOnce) -> Response:
     """Keep a finished upload as weights to start from."""
-    if (earlier := once.answered(principal, request)) is not None:
-        return earlier
-    kept = service.keep(parts, principal, request.upload)
-    answer = once.run(
-        principal, request, lambda session: service.noted(session, parts, principal, request.upload, kept)
+    answer = once.after(
+        principal,
+        request,
+        lambda: service.keep(parts, principal, request.upload),
+        lambda session, kept: service.noted(session, parts, principal, request.upload, kept),
     )
     service.release(parts, principal, request.upload)
     return answer

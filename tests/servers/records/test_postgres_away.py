@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -14,10 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from aimic.errors import AimicError, InvalidInputError, UnavailableError
 from services.ingest import deadline, engines
 from services.ingest.database import Database
-from services.ingest.engines import Logins, lone_engine
-from services.ingest.settings import Settings
 from services.local.servers.postgres import Postgres, PostgresDatabase
-from services.local.servers.together import fields
 
 pytestmark = pytest.mark.servers
 Replica = Callable[..., Database]
@@ -211,22 +207,3 @@ def test_every_connection_has_its_limits(replica: Replica) -> None:
         names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
         found = [session.scalar(text(f"SHOW {name}")) for name in (*names, "application_name")]
     assert found == ["1min", "20s", "1min", "UTC", "aimic-ingest"]
-
-
-def test_addresses_and_logins_are_checked_before_anything_is_opened(records: PostgresDatabase, tmp_path: Any) -> None:
-    whole = fields(records.environment())
-    for change, words in (
-        ({"records_url": "postgresql+psycopg://me:secret@localhost/aimic"}, "AIMIC_RECORDS_PASSWORD"),
-        ({"records_system_url": ""}, "AIMIC_RECORDS_SYSTEM_URL"),
-        ({"records_url": "mysql://localhost/aimic"}, "postgresql"),
-        ({"records_url": "no address"}, "AIMIC_RECORDS_URL"),
-    ):
-        with pytest.raises(SystemExit, match=words) as caught:
-            Logins.of(Settings(home=tmp_path, **(whole | change)))
-        assert "secret" not in str(caught.value)
-    database = Database.of(Settings(home=tmp_path, **whole))
-    assert records.password() not in database.url
-    with lone_engine(Logins.of(Settings(home=tmp_path, **whole)).app).connect() as connection:
-        wire: Any = connection.connection.driver_connection
-        assert isinstance(wire, psycopg.Connection)
-    database.close()

@@ -26,6 +26,7 @@ from services.ingest.models.tables import ModelRow, ModelVersionRow
 from services.ingest.sites.service import site_key
 from services.ingest.tasks.sweeper import Sweeper
 from services.ingest.tasks.tokens import secret_of
+from services.ingest.uploads.service import UploadService
 from tests.servers.records.together import at_once
 
 pytestmark = pytest.mark.servers
@@ -120,6 +121,21 @@ def test_models_of_one_name_are_numbered_without_a_gap_and_one_serves(replica: R
         model = session.get_one(ModelRow, ("local", "cells"))
         assert 6 <= model.versions < model.sequence <= 12
     assert first_broken(replicas[0], "local") is None
+
+
+def test_a_bundle_imported_twice_at_once_is_registered_once(scene: Any, clients: Sequence[TestClient]) -> None:
+    job = scene.start()
+    scene.finish_all(job)
+    exported = clients[0].get("/api/v1/models/cells-resnet34/versions/1/bundle").content
+    for n in range(3):
+        uploads = UploadService(scene.parts)
+        upload = uploads.create(OWNER, len(exported), "model.aimic", None)[0].upload.id
+        uploads.record("local", upload, 0, [uploads.stage("local", upload, exported)])
+        key = {"Idempotency-Key": f"import {n}"}
+        body = {"upload": upload, "name": f"again-{n}"}
+        answers = at_once(*(_post(client, "models/import", body, **key) for client in (*clients, *clients)))
+        assert [answer.status_code for answer in answers] == [201] * 4, [answer.text for answer in answers]
+        assert [answer.json()["version"] for answer in answers] == [1] * 4
 
 
 def test_keys_and_secrets_are_drawn_once(replica: Replica) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from psycopg import sql
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from services.ingest import migrate as migrating
 from services.ingest.database import Database
-from services.ingest.migrate import migrate, ready
+from services.ingest.migrate import check_login, migrate, ready
 from services.ingest.settings import Settings
 from services.ingest.tables import Base
 from services.local.servers.postgres import Postgres, PostgresDatabase
@@ -166,7 +167,7 @@ def test_a_login_whom_security_does_not_bind_is_refused(
         database.close()
 
 
-def test_an_owner_who_may_not_make_roles_is_told_what_to_run(
+def test_roles_are_made_or_it_is_said_how_and_the_owner_is_no_login_for_requests(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with Postgres(tmp_path_factory.mktemp("bare"), durable=False) as bare:
@@ -184,6 +185,10 @@ def test_an_owner_who_may_not_make_roles_is_told_what_to_run(
             connection.execute("ALTER ROLE aimic_owner CREATEROLE")
             migrate(database)
             made = connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'aimic%'").fetchall()
+            connection.execute("ALTER ROLE aimic_app LOGIN; GRANT aimic_owner TO aimic_app")
+            connection.execute(sql.SQL("ALTER ROLE aimic_app PASSWORD {}").format(bare.secret("app")))
+            with pytest.raises(SystemExit, match="aimic_app, who owns the tables"):
+                check_login(database.engine, "AIMIC_RECORDS_URL", "aimic_app")
             database.close()
     assert sorted(name for (name,) in made) == ["aimic_app", "aimic_owner", "aimic_system"]
 
