@@ -43,21 +43,22 @@ class Registry:
         raise UnavailableError("The registry's list has no end.")
 
     async def download(self, entry: ServingEntry, file: Path) -> None:
-        """Stream the exported bundle to `file`.
+        """Stream the exported bundle to `file`, going on where a connection broke.
 
         UnavailableError when the registry is away, NotFoundError when it has no such file, TooLargeError
         beyond the limit, CorruptError for an address that isn't the registry's.
         """
         if not entry.bundle_url.startswith("/") or entry.bundle_url.startswith("//"):
             raise CorruptError("The bundle's address leads away from the registry, so it was not followed.")
-        try:
-            async with self._http.stream("GET", entry.bundle_url) as answer:
-                if answer.status_code == httpx.codes.NOT_FOUND:
-                    raise NotFoundError("The registry no longer has this bundle's file.")
-                answer.raise_for_status()
-                await self._save(answer, file)
-        except httpx.HTTPError as error:
-            raise UnavailableError(f"The bundle could not be downloaded: {_words(error)}") from error
+        have = -1
+        while (now := file.stat().st_size if file.exists() else 0) > have:
+            have = now
+            try:
+                return await self._fetch(entry.bundle_url, file, have)
+            except httpx.HTTPError as error:
+                # What came is kept, and the rest asked for, as long as each try brings some more.
+                reason = error
+        raise UnavailableError(f"The bundle could not be downloaded: {_words(reason)}") from reason
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -71,10 +72,19 @@ class Registry:
         except (httpx.HTTPError, ValueError) as error:
             raise UnavailableError(f"The registry did not say what to serve: {_words(error)}") from error
 
-    async def _save(self, answer: httpx.Response, file: Path) -> None:
-        size = 0
-        with file.open("wb") as target:
-            async for piece in answer.aiter_bytes(1024 * 1024):
+    async def _fetch(self, url: str, file: Path, have: int) -> None:
+        headers = {"range": f"bytes={have}-"} if have else {}
+        async with self._http.stream("GET", url, headers=headers) as answer:
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                raise NotFoundError("The registry no longer has this bundle's file.")
+            answer.raise_for_status()
+            rest = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            await self._save(answer, file, have if rest else 0)
+
+    async def _save(self, answer: httpx.Response, file: Path, have: int) -> None:
+        size = have
+        with file.open("ab" if have else "wb") as target:
+            async for piece in answer.aiter_bytes():
                 size += len(piece)
                 if size > self._most_bytes:
                     raise TooLargeError(

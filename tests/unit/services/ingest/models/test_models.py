@@ -56,6 +56,9 @@ def test_an_exported_bundle_imports_under_the_same_hash(scene: Any) -> None:
     exported = scene.client.get("/api/v1/models/cells-resnet34/versions/1/bundle")
     assert len(exported.content) == version["size"] == int(exported.headers["content-length"])
     assert "cells-resnet34-1" in exported.headers["content-disposition"]
+    rest = scene.client.get("/api/v1/models/cells-resnet34/versions/1/bundle", headers={"range": "bytes=1000-"})
+    assert rest.status_code == 206 and rest.content == exported.content[1000:]
+    assert rest.headers["content-range"] == f"bytes 1000-{version['size'] - 1}/{version['size']}"
     body = {"upload": _upload(scene, exported.content), "name": "again"}
     imported = scene.client.post("/api/v1/models/import", json=body)
     assert imported.status_code == 201, imported.text
