@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from starlette.responses import Response, StreamingResponse
 
 from aimic.domain.model import ModelVersion, ServingEntry
@@ -12,6 +12,7 @@ from services.ingest.idempotency import CarriedOutOnce
 from services.ingest.models import repository, service
 from services.ingest.models.schemas import ModelImport
 from services.ingest.paging import Page, Paging, cut
+from services.ingest.ranges import begins_at
 
 router = APIRouter(tags=["models"])
 
@@ -32,14 +33,11 @@ def models(
 @router.post("/models/import", status_code=201, response_model=ModelVersion)
 def import_model(request: ModelImport, principal: ModelsWriter, parts: Parts, once: CarriedOutOnce) -> Response:
     """Register an exported bundle; every byte is checked."""
-    if (earlier := once.answered(principal, request)) is not None:
-        return earlier
-    bundle = service.import_upload(parts, principal, request.upload, request.name)
-
-    return once.run(
+    return once.after(
         principal,
         request,
-        lambda session: service.shown(
+        lambda: service.import_upload(parts, principal, request.upload, request.name),
+        lambda session, bundle: service.shown(
             service.register_import(
                 session, principal, bundle, request.upload, request.name, parts.database.now(session)
             )
@@ -62,17 +60,24 @@ def version(name: str, version: int, principal: ModelsReader, parts: Parts) -> M
 
 
 @router.get("/models/{name}/versions/{version}/bundle", response_class=StreamingResponse)
-def bundle(name: str, version: int, principal: ModelsReader, parts: Parts) -> StreamingResponse:
-    """The exported bundle, one file."""
+def bundle(
+    name: str, version: int, principal: ModelsReader, parts: Parts, range: Annotated[str | None, Header()] = None
+) -> StreamingResponse:
+    """The exported bundle, one file; with `Range: bytes=N-` what is left of a download that broke."""
     with parts.database.read(principal.site) as session:
         row = repository.version(session, principal.site, name, version)
+    start = begins_at(range, row.size)
     headers = {
-        "content-length": str(row.size),
+        "accept-ranges": "bytes",
+        "content-length": str(row.size - start),
         "content-disposition": f'attachment; filename="{name}-{version}.aimic"',
         "etag": f'"{row.bundle_hash}"',
     }
-    pieces = begun(parts.blobs.read(row.bundle_key))
-    return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
+    if start:
+        headers["content-range"] = f"bytes {start}-{row.size - 1}/{row.size}"
+    pieces = begun(parts.blobs.read(row.bundle_key, start))
+    status = 206 if start else 200
+    return StreamingResponse(pieces, status, headers, media_type="application/octet-stream")
 
 
 @router.post("/models/{name}/versions/{version}/promote")
