@@ -1,6 +1,7 @@
 """One claimed task from its claim to its end: the child, the lease, progress, checkpoints, the result."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -100,6 +101,7 @@ class TaskRun:
             checkpoint_s=self._settings.trainer_checkpoint_s,
             epoch_checkpoint_s=self._settings.trainer_epoch_checkpoint_s,
         )
+        shutil.rmtree(self._scratch.directory / str(self._beginnings), ignore_errors=True)
         self._beginnings += 1
         directory = self._scratch.directory / str(self._beginnings)
         directory.mkdir()

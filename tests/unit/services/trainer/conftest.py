@@ -20,6 +20,7 @@ from services.trainer.context import Context, Outcome
 from services.trainer.reports import Report, Reporter
 from services.trainer.spec import ChildSpec
 from services.trainer.tasks import run_task
+from tests.unit.services.trainer.played import Stage
 
 CLASSES = ("round", "striped")
 
@@ -175,3 +176,9 @@ def torch_as_found() -> Iterator[None]:
 def to_input() -> Callable[[Outcome], TaskInput]:
     """Turn an outcome into the input of the tasks after it."""
     return as_input
+
+
+@pytest.fixture
+def stage(make_lab: Callable[..., Lab]) -> Callable[..., Stage]:
+    """Set a stage."""
+    return lambda *reports, **more: Stage(make_lab(images=4), list(reports), **more)
