@@ -5,8 +5,10 @@
     python -m benchmarks.large --archive-gib 20 --profile servers --compress
 
 Everything goes through the platform as a user meets it; the client is a process of its own. Once a second the
-resident memory of all of them is read. Afterwards a job is started, until its images are prepared. Ends with 1 when a
-process of ours went over the limit. `--keep FILE` writes what was printed to a file too.
+resident memory of all of them is read, and how much of it is their own: the rest are files that they have mapped
+(libraries, caches), which the kernel takes back at will. Afterwards a job is started, until its images are prepared.
+Ends with 1 when a process of ours went over the limit, by all of its memory; the two that load torch, whose libraries
+alone map 350 MiB, by their own. `--keep FILE` writes what was printed to a file too.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import psutil
 
@@ -34,18 +37,27 @@ from services.local.settings import LocalSettings, Profile
 LIMIT_MIB = 512
 THEIRS = ("postgres", "java", "minio")
 """Servers that are not ours: shown, not judged."""
+WITH_TORCH = ("services.inference", "services.trainer.child")
 _MIB = 2**20
 
 
+class Memory(NamedTuple):
+    """Of a process, in bytes."""
+
+    resident: int
+    own: int
+    """Without the files that it has mapped."""
+
+
 class Watch:
-    """The largest resident memory of every process below ours, by what it is, sampled once a second."""
+    """The largest memory of every process below ours, by what it is, sampled once a second."""
 
     def __init__(self) -> None:
-        self.peaks: dict[str, int] = {}
+        self._peaks: dict[str, Memory] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -57,14 +69,15 @@ class Watch:
         while not self._over.wait(1.0):
             for process in psutil.Process().children(recursive=True):
                 try:
-                    name, taken = _name(process), process.memory_info().rss
-                except psutil.Error:  # it has ended
+                    name, taken = _name(process), _memory(process.pid)
+                except (psutil.Error, OSError):  # it has ended
                     continue
-                self.peaks[name] = max(self.peaks.get(name, 0), taken)
+                before = self._peaks.get(name, taken)
+                self._peaks[name] = Memory(max(before.resident, taken.resident), max(before.own, taken.own))
 
-    def take(self) -> dict[str, int]:
+    def take(self) -> dict[str, Memory]:
         """The peaks since the last time."""
-        peaks, self.peaks = self.peaks, {}
+        peaks, self._peaks = self._peaks, {}
         return peaks
 
 
@@ -76,13 +89,24 @@ def _name(process: psutil.Process) -> str:
     return command[command.index("-m") + 1] if "-m" in command else process.name()
 
 
-def report(say: Callable[[str], None], what: str, peaks: dict[str, int]) -> bool:
+def _memory(pid: int) -> Memory:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if name[:2] == "Rs"}
+    own = kib.get("RssAnon", 0) + kib.get("RssShmem", 0)
+    return Memory((own + kib.get("RssFile", 0)) * 1024, own * 1024)
+
+
+def report(say: Callable[[str], None], what: str, peaks: dict[str, Memory]) -> bool:
     """Tell the peaks; whether all of ours are within the limit."""
     say(f"{what}: peak memory, MiB")
-    for name, peak in sorted(peaks.items(), key=lambda item: -item[1]):
-        over = name not in THEIRS and peak > LIMIT_MIB * _MIB
-        say(f"  {peak / _MIB:7.0f}  {name}{'  OVER THE LIMIT' if over else ''}")
-    return all(name in THEIRS or peak <= LIMIT_MIB * _MIB for name, peak in peaks.items())
+    say("  resident    own")
+    fits = True
+    for name, peak in sorted(peaks.items(), key=lambda item: -item[1].resident):
+        judged = peak.own if name in WITH_TORCH else peak.resident
+        over = name not in THEIRS and judged > LIMIT_MIB * _MIB
+        fits = fits and not over
+        say(f"  {peak.resident / _MIB:8.0f}{peak.own / _MIB:7.0f}  {name}{'  OVER THE LIMIT' if over else ''}")
+    return fits
 
 
 def send(server: str, options: argparse.Namespace, scratch: Path) -> None:

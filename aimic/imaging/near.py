@@ -26,9 +26,9 @@ SAME = 0.87
 """Registered correlation from which two pictures are one."""
 LARGE_SHARE, LARGE_LEAST = 0.01, 12
 """A near-duplicate cluster over both (share of the set, images) is shown and not applied."""
-_CHUNK = 256
-_PAIRS = 64
-"""Pairs registered at once: about half a MiB each."""
+_CHUNK = 64
+"""Pictures described, or pairs registered, at once: about half a MiB each."""
+_LEAST_TRIES = 2560
 _TRIES = 20
 """Pairs compared per picture, over the whole set, before giving up on the rest."""
 
@@ -142,15 +142,15 @@ def _confirm(
     """
     union = Union(len(left) + (0 if chained else len(right)))
     offset = 0 if chained else len(left)
-    budget = max(_TRIES * len(left), 10 * _CHUNK)
+    budget = max(_TRIES * len(left), _LEAST_TRIES)
     found: list[Pair] = []
     matched: set[int] = set()
-    for start in range(0, len(proposals.first), _PAIRS):
+    for start in range(0, len(proposals.first), _CHUNK):
         chosen = [
             (i, j)
             for i, j in zip(
-                proposals.first[start : start + _PAIRS].tolist(),
-                proposals.second[start : start + _PAIRS].tolist(),
+                proposals.first[start : start + _CHUNK].tolist(),
+                proposals.second[start : start + _CHUNK].tolist(),
                 strict=True,
             )
             if union.find(i) != union.find(j + offset) and (chained or i not in matched)

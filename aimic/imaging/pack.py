@@ -10,10 +10,11 @@ import os
 import stat
 import tarfile
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from aimic.errors import ConflictError, InvalidInputError, NotFoundError
 from aimic.imaging.names import is_ignored
@@ -22,10 +23,17 @@ _BLOCK = tarfile.BLOCKSIZE
 _END = 2 * _BLOCK
 
 
-@dataclass(frozen=True)
-class _Member:
+class _File(NamedTuple):
     name: str
-    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One file, in little memory: there may be a hundred thousand."""
+
+    name: str
     size: int
     mtime_ns: int
     offset: int
@@ -43,13 +51,14 @@ class PackedFolder:
     """The tar of a folder. `size` bytes in all; `fingerprint` is the same while no file's name, size or
     time changes; `left_out` names links that lead out of the folder and things that are no files."""
 
-    def __init__(self, root: Path, files: list[tuple[str, Path, os.stat_result]], left_out: tuple[str, ...]) -> None:
+    def __init__(self, root: Path, files: Iterable[_File], left_out: tuple[str, ...]) -> None:
+        self._root = root
         self.filename = f"{root.resolve().name or 'folder'}.tar"
         self.left_out = left_out
         self._members: list[_Member] = []
         offset = 0
-        for name, path, status in files:
-            member = _Member(name, path, status.st_size, status.st_mtime_ns, offset)
+        for name, size, mtime_ns in files:
+            member = _Member(name, size, mtime_ns, offset)
             self._members.append(member)
             offset += len(member.header) + _padded(member.size)
         self._end = offset
@@ -93,7 +102,7 @@ class PackedFolder:
         parts = [header[begin:finish]]
         data_begin, data_finish = max(0, begin - len(header)), min(member.size, finish - len(header))
         if data_finish > data_begin:
-            parts.append(_read_file(member, data_begin, data_finish - data_begin))
+            parts.append(_read_file(self._root, member, data_begin, data_finish - data_begin))
         length = sum(len(part) for part in parts)
         return b"".join([*parts, bytes(finish - begin - length)])
 
@@ -141,7 +150,7 @@ def pack_folder(path: Path | str) -> PackedFolder:
         raise NotFoundError(f"There is no folder {root}; nothing was sent.")
     if not root.is_dir():
         raise InvalidInputError(f"{root} is a file, not a folder; nothing was sent.")
-    files: list[tuple[str, Path, os.stat_result]] = []
+    files: list[_File] = []
     left_out: list[str] = []
     inside = root.resolve()
     for name, file in _below(root):
@@ -149,10 +158,10 @@ def pack_folder(path: Path | str) -> PackedFolder:
         if status is None:
             left_out.append(name)
         else:
-            files.append((name, file, status))
+            files.append(_File(name, status.st_size, status.st_mtime_ns))
     if not files:
         raise InvalidInputError(f"There are no files to send in {root} (hidden files are left out).")
-    return PackedFolder(root, sorted(files, key=lambda file: file[0]), tuple(sorted(left_out)))
+    return PackedFolder(root, sorted(files), tuple(sorted(left_out)))
 
 
 def _below(root: Path) -> Iterator[tuple[str, Path]]:
@@ -176,9 +185,9 @@ def _packable(file: Path, inside: Path) -> os.stat_result | None:
     return status if followed and stat.S_ISREG(status.st_mode) else None
 
 
-def _read_file(member: _Member, offset: int, size: int) -> bytes:
+def _read_file(root: Path, member: _Member, offset: int, size: int) -> bytes:
     try:
-        with member.path.open("rb") as file:
+        with (root / member.name).open("rb") as file:
             status = os.fstat(file.fileno())
             file.seek(offset)
             data = file.read(size)

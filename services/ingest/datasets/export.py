@@ -52,13 +52,14 @@ class _Sink(io.RawIOBase):
 def export(parts: Ingest, principal: Principal, name: str, version: int) -> Iterator[bytes]:
     """The zip's bytes in pieces. NotFoundError before the first piece; the export is written down."""
     site = principal.site
-    with parts.database.begin(site) as session:
+    with parts.database.read(site) as session:
         data = load_version(session, parts.blobs, site, name, version)
         row = repository.dataset_named(session, site, name)
         assert row is not None
         shas = [sample.sha256 for sample in data.manifest.samples]
         known = repository.file_names(session, site, row.id, shas)
         types = repository.media_types_of(session, site, shas)
+    with parts.database.begin(site) as session:
         now = parts.database.now(session)
         record(session, now, site, principal.name, "dataset.export", name, version=data.version)
     places = _places(data, [known.get(sha, []) for sha in shas], [_EXTENSIONS.get(types[sha], "") for sha in shas])

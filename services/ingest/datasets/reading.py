@@ -96,7 +96,10 @@ def load_version(session: Session, blobs: Blobs, site: str, name: str, version: 
         manifest=manifest,
         analysis=load_analysis(blobs, row.analysis_key),
         object_keys=object_keys(session, site, [sample.sha256 for sample in manifest.samples]),
-        facts=load_facts(session, site, row.dataset_id, manifest),
+        facts=_FACTS.get(
+            (id(blobs), site, row.dataset_id, row.manifest_hash),
+            lambda: load_facts(session, site, row.dataset_id, manifest),
+        ),
         findings=tuple(Finding.model_validate(finding) for finding in row.findings),
     )
 
@@ -159,6 +162,7 @@ class _Few(Generic[T]):
 
 _MANIFESTS: _Few[Manifest] = _Few(lambda manifest: len(manifest.samples))
 _ANALYSES: _Few[Analysis] = _Few(lambda analysis: len(analysis.clusters))
+_FACTS: _Few[FactsTable] = _Few(len)
 
 
 def _read_manifest(blobs: Blobs, site: str, manifest_hash: str) -> Manifest:
