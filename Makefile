@@ -19,7 +19,7 @@ test: ## Install everything that is needed and pass every check and test
 	$(TIMED) spine $(MAKE) --no-print-directory check-spine
 	$(TIMED) servers $(MAKE) --no-print-directory check-servers
 
-.PHONY: check-spine check-code check-whole check-servers
+.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
 # Two lanes for two cores: what needs no server beside what starts real processes. The ten networks train inside the
 # test process, so they are in the first.
@@ -32,9 +32,15 @@ check-code: lint types protos-check openapi-check
 check-whole:
 	$(PYTEST) -m "not servers" tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
-# On the real PostgreSQL, Kafka and MinIO: the contracts and the rest, then as many histories of faults as fit.
+# On the real PostgreSQL, Kafka and MinIO, in two lanes again: the contracts and the rest beside as many histories of
+# faults as fit 8 minutes. Each lane starts servers of its own.
 check-servers:
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-on-servers check-faults
+
+check-on-servers:
 	$(PYTEST) -m servers
+
+check-faults:
 	$(BIN)/python -m tests.faults --seconds 480
 
 up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=servers: on real servers)
