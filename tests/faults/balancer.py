@@ -52,7 +52,8 @@ class Balancer:
                     asyncio.ensure_future(_pump(up_reader, writer)),
                 )
                 # When one side has ended, nothing more can come of the other: HTTP closes both.
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                with contextlib.suppress(asyncio.CancelledError):  # the end; asyncio's streams would complain of it
+                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                 for way in ways:
                     way.cancel()
 

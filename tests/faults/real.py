@@ -10,7 +10,8 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from aimic.events import DEAD, MESSAGES
 from services.local.servers import install
@@ -24,6 +25,8 @@ DISK_MIB = {"postgres": 2048, "minio": 8192}
 SLOW_MS = 300
 _BALLAST = "ballast"
 _BLOCK = 1024
+_LOG_MIB = 80
+"""What PostgreSQL keeps ready of its log, by its min_wal_size."""
 
 
 class Disk:
@@ -125,6 +128,16 @@ class Real:
             self._proxies[server].slow(SLOW_MS)
         else:
             self._disks[server].fill()
+            if server == "postgres":
+                self._use_up_log()
+
+    def _use_up_log(self) -> None:
+        """Write more than the write-ahead log has room for: the database falls, and can't rise before there is room."""
+        engine = self.engine()
+        with contextlib.suppress(OperationalError), engine.connect() as connection:
+            for _ in range(2 * _LOG_MIB):
+                connection.execute(text("SELECT pg_logical_emit_message(false, 'aimic', repeat('x', 1048576))"))
+        engine.dispose()
 
     def empty_topics(self) -> None:
         """Delete every topic, as somebody may who thinks that a broker is a cache."""
