@@ -23,7 +23,7 @@ CONNECT_S = 3.0
 """For a first connection to any of the servers."""
 ANSWER_S = 4.0
 """For the answer to one request."""
-METADATA_S = 10.0
+METADATA_S = 5.0
 """Age after which a client asks again which topics there are: by then a deleted topic is noticed."""
 OPEN_S = CONNECT_S + ANSWER_S
 """For a client to be there, whatever the other side does."""

@@ -193,6 +193,7 @@ class KafkaSubscription:
         elif now - self._connected_at > AWAY_S:
             # kafka-python would go on trying without a word, and nobody would know.
             raise KafkaConnectionError("none of the servers can be reached")
+        self._finish_joining()
         for topic in self._topics:
             if self._network.lacks(topic):
                 make_topics(self._cluster)
@@ -206,6 +207,13 @@ class KafkaSubscription:
                     self._begun = {part for part in self._begun if part.topic != topic}
             self._begin_anew(topic)
             LAG.labels(self._group, topic).set(self._lag(topic))
+
+    def _finish_joining(self) -> None:
+        """kafka-python forgets that it joins when topics change and change back meanwhile, as when one is deleted and
+        made again: then it is in no group for ever, and says nothing."""
+        coordinator = self._consumer._coordinator
+        if not coordinator.stable() and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
 
     def _begin_anew(self, topic: str) -> None:
         """Positions are those of the deleted topic: with them we would pass over what the new one holds.
