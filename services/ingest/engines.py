@@ -95,8 +95,10 @@ def engines_of(url: URL, connections: int) -> Engines:
         pool_pre_ping=True,
         pool_use_lifo=True,
     )
+    # Said, not left to the server's settings: what is locked (writing.py) is read anew after the wait for it.
+    writing = engine.execution_options(isolation_level="READ COMMITTED")
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Engines(reading, engine)
+    return Engines(reading, writing)
 
 
 def lone_engine(url: URL, *, autocommit: bool = False) -> Engine:

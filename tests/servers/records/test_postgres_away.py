@@ -201,9 +201,18 @@ def test_values_that_text_does_not_have_are_the_callers_fault(replica: Replica) 
             _add(database, key)
 
 
-def test_every_connection_has_its_limits(replica: Replica) -> None:
+def test_every_connection_has_its_limits_whatever_the_server_is_set_to(
+    postgres_server: Postgres, records: PostgresDatabase, replica: Replica
+) -> None:
+    with postgres_server.administrator() as connection:
+        connection.execute(f"ALTER DATABASE {records.name} SET default_transaction_isolation = serializable")
+        connection.execute(f"ALTER DATABASE {records.name} SET timezone = 'Asia/Shanghai'")
     database = replica()
     with database.begin("a") as session:
-        names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
-        found = [session.scalar(text(f"SHOW {name}")) for name in (*names, "application_name")]
-    assert found == ["1min", "20s", "1min", "UTC", "aimic-ingest"]
+        limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        others = ("timezone", "application_name", "transaction_isolation", "transaction_read_only")
+        found = [session.scalar(text(f"SHOW {name}")) for name in (*limits, *others)]
+    assert found == ["1min", "20s", "1min", "UTC", "aimic-ingest", "read committed", "off"]
+    with database.read("a") as session:
+        found = [session.scalar(text(f"SHOW {name}")) for name in (limits[2], *others[2:])]
+    assert found == ["10min", "repeatable read", "on"]

@@ -1,5 +1,8 @@
 """The migrations on PostgreSQL: the declared tables, each under forced row-level security, for three logins."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +141,21 @@ def test_without_the_owners_login_a_start_checks_and_says_what_to_do(
         ready(whole)
         for each in (database, whole):
             each.close()
+
+
+def test_the_command_migrates_and_says_why_it_can_not(postgres_server: Postgres, tmp_path: Path) -> None:
+    def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        mine = {"PATH": os.defpath, "AIMIC_HOME": str(tmp_path), **environment}
+        command = (sys.executable, "-m", "services.ingest.migrate")
+        return subprocess.run(command, env=mine, capture_output=True, text=True, timeout=120, check=False)
+
+    with postgres_server.fresh_database() as made:
+        environment = made.environment()
+        assert run(environment).returncode == 0
+        without = {name: value for name, value in environment.items() if "OWNER" not in name}
+        refused = run(without)
+    assert refused.returncode == 1
+    assert "AIMIC_RECORDS_OWNER_URL isn't set" in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_a_login_whom_security_does_not_bind_is_refused(

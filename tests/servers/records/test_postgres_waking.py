@@ -2,10 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from services.ingest import progress
 from services.ingest.database import Database, announce
 from services.ingest.listening import Listener
 from services.ingest.settings import Settings
@@ -67,6 +70,28 @@ def test_another_replica_hears_at_the_commit_and_never_of_what_was_undone(ears: 
         assert not ears.until(lambda: bool(ears.heard), 0.3)
     assert ears.until(lambda: len(ears.heard) == 2)
     assert ears.heard == mine == ["job/a/1", "relay"]
+
+
+def test_a_stream_at_one_replica_is_woken_by_what_another_wrote(
+    scene: Any, clients: Sequence[TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "POLL_S", 60.0)
+    job = scene.start()
+    claim = scene.claim()
+    told: list[str] = []
+
+    def watch() -> None:
+        with clients[1].stream("GET", f"/api/v1/jobs/{job['id']}/events") as answer:
+            told.extend(line for line in answer.iter_lines() if line.startswith("event: "))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    time.sleep(1)
+    scene.tell(claim, "progress", events=[{"kind": "warning", "data": {"message": "x"}}])
+    scene.client.post(f"/api/v1/jobs/{job['id']}/cancel")
+    watcher.join(30)  # the stream ends with the job
+    assert not watcher.is_alive()
+    assert "event: warning" in told
 
 
 def test_what_a_replica_says_itself_wakes_it_once(replica: Replica) -> None:
