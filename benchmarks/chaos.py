@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--every", type=float, default=20, help="seconds between two kills")
     parser.add_argument("--seed", type=int, default=1, help="of whom to kill")
-    parser.add_argument("--epochs", type=int, default=30, help="of each fold: it should outlast a kill or two")
+    parser.add_argument("--epochs", type=int, default=18, help="of each fold: it should outlast a kill or two")
     wish = parser.parse_args()
     record = Record()
     heading = (
@@ -108,9 +108,11 @@ def main() -> int:
 def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
     """The undisturbed job, then the disturbed ones; whether all of them gave the same."""
     with stack.client(SITES[0]) as client:
-        stack.import_cells(client, patients=8, per_kind=6)
+        stack.import_cells(client, patients=12, per_kind=7, side=48)
         killer = Killer(stack, record, wish.every, wish.seed)
-        settings = small_job(networks=NETWORKS, split={"kind": "kfold", "k": 3}, epochs=wish.epochs, lr=2e-3)
+        settings = small_job(
+            networks=NETWORKS, split={"kind": "kfold", "k": 3}, epochs=wish.epochs, lr=1e-2, image_size=64
+        )
         job = start_job(client, settings, "undisturbed")
         expected = result_of(client, job, JOB_S)
         record.say(f"undisturbed: {_words(expected)}")

@@ -46,7 +46,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=20, help="of each fold that is shared between trainers")
-    parser.add_argument("--long", type=int, default=150, help="epochs of the fold that is compared with a bare loop")
+    parser.add_argument("--long", type=int, default=200, help="epochs of the fold that is compared with a bare loop")
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)

@@ -137,11 +137,11 @@ class Stack:
         }
         return self._start("services.trainer", name, own | more)
 
-    def import_cells(self, client: Client, patients: int = 6, per_kind: int = 3) -> None:
+    def import_cells(self, client: Client, patients: int = 6, per_kind: int = 3, side: int = 32) -> None:
         """Drawn images as the data set `cells` of the client's site."""
-        folder = self.home / f"cells-{patients}-{per_kind}"
+        folder = self.home / f"cells-{patients}-{per_kind}-{side}"
         if not folder.exists():
-            draw_set(folder, patients=patients, per_kind=per_kind, side=32)
+            draw_set(folder, patients=patients, per_kind=per_kind, side=side)
         done = client.datasets.import_(folder, "cells", LabelRule(group_pattern=r"/(P\d+)_"))
         if done.version is None:
             raise RuntimeError(f"the import ended with {done.error}")
