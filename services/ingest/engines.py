@@ -80,7 +80,10 @@ def _url(settings: Settings, name: str) -> URL:
 
 
 def engines_of(url: URL, connections: int) -> Engines:
-    """The engines of a login. Nothing is opened before it is used."""
+    """The engines of a login. Nothing is opened before it is used.
+
+    Parameters are never part of an error's text: they may be names of patients.
+    """
     if url.drivername == SQLITE:
         engine = _sqlite(url)
         return Engines(engine, engine.execution_options(aimic_write=True))
@@ -113,7 +116,6 @@ def lone_engine(url: URL, *, autocommit: bool = False) -> Engine:
 
 
 def _postgres(url: URL, limits: dict[str, int], **pool: Any) -> Engine:
-    """Parameters are never part of an error's text: they may be names of patients."""
     given = {name: str(seconds * 1000) for name, seconds in limits.items()} | {"timezone": "UTC"}
     arguments = {
         "application_name": "aimic-ingest",
@@ -142,9 +144,8 @@ def _sqlite(url: URL) -> Engine:
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         refuse_network_drive(Path(path).parent)
-    engine = create_engine(
-        url, connect_args={"check_same_thread": False, "timeout": BUSY_S}, pool_size=20, max_overflow=40
-    )
+    arguments = {"check_same_thread": False, "timeout": BUSY_S}
+    engine = create_engine(url, connect_args=arguments, hide_parameters=True, pool_size=20, max_overflow=40)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -15,7 +15,7 @@ def find(session: Session, site: str, upload_id: str, *, lock: bool = False) -> 
 
 
 def find_same(session: Session, site: str, fingerprint: str, length: int, now: datetime) -> UploadRow | None:
-    """The newest live upload of the same bytes, by the client's own name for them."""
+    """The newest live upload of the same bytes, by the client's own name for them, locked."""
     return session.scalars(
         select(UploadRow)
         .where(
@@ -26,6 +26,7 @@ def find_same(session: Session, site: str, fingerprint: str, length: int, now: d
         )
         .order_by(UploadRow.created_at.desc())
         .limit(1)
+        .with_for_update()
     ).first()
 
 

@@ -156,8 +156,16 @@ class UploadService:
         with self._parts.database.system() as session:
             gone = repository.expired(session, self._parts.database.now(session), _SWEEP_BATCH)
         for site, upload_id in gone:
-            self.purge(site, upload_id)
+            if self._is_over(site, upload_id):
+                self.purge(site, upload_id)
         return len(gone)
+
+    def _is_over(self, site: str, upload_id: str) -> bool:
+        """Whether nobody wants it: under its lock, since a piece may have been recorded while it was looked at. What
+        is over once stays so, as nobody takes up an expired upload."""
+        with self._parts.database.begin(site) as session:
+            row = repository.find(session, site, upload_id, lock=True)
+            return row is not None and row.used_by is None and row.expires_at <= self._parts.database.now(session)
 
 
 class Sweeper:

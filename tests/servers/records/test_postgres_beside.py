@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from aimic.domain.job import JobRequest, Status, TrainSettings
 from aimic.domain.model import Stage
 from aimic.domain.site import OWNER
 from aimic.domain.split import SplitRequest
-from aimic.errors import ConflictError
+from aimic.errors import ConflictError, NotFoundError
 from aimic.nets.bundle import BundleInfo
 from services.ingest.audit.service import first_broken, record
 from services.ingest.database import Database
@@ -228,3 +229,26 @@ def test_imports_at_once_share_images_and_lose_none(make_lab: Callable[[], Any],
 def _all_over(database: Database) -> bool:
     with database.read("local") as session:
         return not session.scalar(text("SELECT count(*) FROM imports WHERE status IN ('ready', 'running')"))
+
+
+def test_an_upload_that_is_written_to_while_it_expires_is_not_swept(make_parts: Callable[..., Ingest]) -> None:
+    parts, other = make_parts(), make_parts()
+    uploads, sweeper = UploadService(parts), UploadService(other)
+    upload = uploads.create(OWNER, 2, "cells.zip", None)[0].upload.id
+    expire = text("UPDATE uploads SET expires_at = now() - interval '1 s'")
+    extend = text("UPDATE uploads SET expires_at = now() + interval '1 h'")
+    with parts.database.system() as session:
+        session.execute(expire)
+    with ThreadPoolExecutor(1) as pool:
+        with parts.database.begin("local") as session:
+            session.execute(extend)  # as a piece does that came in time and isn't committed yet
+            swept = pool.submit(sweeper.sweep)
+            time.sleep(0.5)
+            assert not swept.done()
+        swept.result()
+    assert uploads.show("local", upload).upload.length == 2
+    with parts.database.system() as session:
+        session.execute(expire)
+    sweeper.sweep()
+    with pytest.raises(NotFoundError):
+        uploads.show("local", upload)
