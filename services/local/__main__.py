@@ -65,7 +65,7 @@ def demo(
     """Start the platform on drawn images (no medical meaning) and carry one whole job through it."""
     from services.local.demo.run import run_demo
 
-    chosen = profile or Profile.LOCAL
+    chosen = profile or LocalSettings().profile
     default = Path.home() / (".aimic-demo" if chosen is Profile.LOCAL else f".aimic-demo-{chosen}")
     raise typer.Exit(run_demo(home or default, once, chosen))
 

@@ -86,7 +86,8 @@ def _network_disk(settings: LocalSettings) -> Check:
 
 def _platform(settings: LocalSettings, holder: dict[str, Any] | None) -> Iterator[Check]:
     if holder is None:
-        yield Check(name="platform", state="note", words=f"not running on {settings.home}; start it with: aimic up")
+        start = "aimic up --profile servers" if settings.servers_home.exists() else "aimic up"
+        yield Check(name="platform", state="note", words=f"not running on {settings.home}; start it with: {start}")
         for port, name in settings.bound().items():
             if _listens(port):
                 yield Check(

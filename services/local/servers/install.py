@@ -16,9 +16,13 @@ from services.local.servers.debian import install_packages
 from services.local.servers.programs import install_go_program, install_kafka
 from services.local.servers.settings import cache_dir
 
+_DEBIAN = Path("/usr/lib/postgresql")
 
-def postgres() -> Path:
-    """Directory of initdb, postgres and psql."""
+
+def postgres(major: int | None = None) -> Path:
+    """Directory of initdb, postgres and psql: of the version that a data directory has, else the newest."""
+    if major is not None and (own := _DEBIAN / str(major) / "bin").exists():
+        return own
     if find_postgres() is None:
         install_packages("postgresql")
     return _found(find_postgres(), "PostgreSQL")
@@ -48,7 +52,7 @@ def toxiproxy() -> Path:
 
 def find_postgres() -> Path | None:
     """The newest PostgreSQL on this machine, where Debian puts it or on the path."""
-    found = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()]
+    found = [path for path in _DEBIAN.glob("*/bin") if (path / "initdb").exists()]
     fits = [path for path in found if int(path.parent.name) >= versions.POSTGRES_AT_LEAST]
     if fits:
         return max(fits, key=lambda path: int(path.parent.name))

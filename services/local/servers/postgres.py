@@ -91,9 +91,14 @@ class Postgres(Server):
         cluster.rename(self.data)
         shutil.rmtree(scratch)
 
+    def _programs(self) -> Path:
+        """Debian keeps several versions side by side, and data is only for the one that made it."""
+        version = self.data / "PG_VERSION"
+        return install.postgres(int(version.read_text()) if version.exists() else None)
+
     def _initdb(self, cluster: Path, password: Path) -> None:
         command = (
-            *as_user(), str(install.postgres() / "initdb"), "--pgdata", str(cluster), "--username", "postgres",
+            *as_user(), str(self._programs() / "initdb"), "--pgdata", str(cluster), "--username", "postgres",
             "--auth", "scram-sha-256", "--pwfile", str(password), "--encoding", "UTF8", "--locale", "C.UTF-8",
             "--no-instructions", *(() if self._durable else ("--no-sync",)),
         )  # fmt: skip
@@ -109,7 +114,7 @@ class Postgres(Server):
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return PartSpec(
             name=self.name,
-            command=(*as_user(), str(install.postgres() / "postgres"), "-D", str(self.data), *options),
+            command=(*as_user(), str(self._programs() / "postgres"), "-D", str(self.data), *options),
             directory=self.data,
             stop_signal=signal.SIGINT,  # SIGTERM would wait until every client has gone
         )
@@ -144,7 +149,7 @@ class Postgres(Server):
         # By its input, not its arguments, which every user of the machine can read.
         passwords = "".join(f"\\set {login}_password '{self.secret(login)}'\n" for login in LOGINS)
         done = subprocess.run(
-            (str(install.postgres() / "psql"), "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
+            (str(self._programs() / "psql"), "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
              "-p", str(self.port), "-U", "postgres", "-d", "postgres"),
             input=passwords + ROLES.read_text(),
             env={"PGPASSWORD": self.secret("postgres"), "PATH": os.defpath},

@@ -4,6 +4,7 @@ import abc
 import os
 import secrets
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -159,9 +160,10 @@ class Server(abc.ABC):
         path = self.home / f"{name}.secret"
         if not path.exists():
             self.home.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
+            # Made by mkstemp (for us only), and there under its name when it is whole.
+            with tempfile.NamedTemporaryFile("w", dir=self.home, delete=False) as file:
                 file.write(secrets.token_hex(20))
+            Path(file.name).rename(path)
         return path
 
     def secret(self, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,8 @@ import httpx
 from services.local.servers.ports import free_ports
 
 START_S = 10.0
+# However we end, it ends too; the kernel sees to that when the thread ends that started it, and this one lasts.
+_STARTER = ThreadPoolExecutor(1, thread_name_prefix="toxiproxy")
 
 
 class Proxy:
@@ -79,8 +82,8 @@ class Toxiproxy:
     def start(self) -> None:
         """Start it on a free port of loopback; RuntimeError when it doesn't answer within START_S."""
         (port,) = free_ports(1)
-        command = [str(self._binary), "-host", "127.0.0.1", "-port", str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = ["setpriv", "--pdeathsig", "KILL", "--", str(self._binary), "-host", "127.0.0.1", "-port", str(port)]
+        self._process = _STARTER.submit(_quietly, command).result()
         self._api.base_url = httpx.URL(f"http://127.0.0.1:{port}")
         ends = time.monotonic() + START_S
         while not self._answers():
@@ -119,3 +122,7 @@ class Toxiproxy:
             return self._api.get("/version").is_success
         except httpx.HTTPError:
             return False
+
+
+def _quietly(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
