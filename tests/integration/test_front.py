@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from services.local.front.app import create_app
 from services.local.servers.ports import free_ports
-from services.local.settings import LocalSettings
+from services.local.settings import STEP, LocalSettings, Profile
 
 
 @contextmanager
@@ -111,6 +111,16 @@ def test_a_service_that_is_away_is_a_sentence_and_a_time_to_come_back(front: str
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "2"
     assert "inference service is not answering" in answer.json()["detail"]
+
+
+def test_of_two_ingests_the_one_that_is_there_gets_every_request_whole(settings: LocalSettings) -> None:
+    away, there = settings.ingest_port - STEP, settings.ingest_port
+    two = settings.model_copy(update={"profile": Profile.SERVERS, "ingests": 2, "ingest_port": away})
+    behind = Starlette(routes=[Route("/{path:path}", _echo, methods=["POST"])])
+    with _serving(behind, there), _serving(create_app(two), two.port):
+        for size in (10, 3_000_000, 20, 0):
+            answer = httpx.post(f"{two.front_url}/api/v1/x", content=b"z" * size)
+            assert (answer.status_code, answer.json()["bytes"]) == (200, size)
 
 
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}])
