@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 TIMEOUT = httpx.Timeout(12.0, connect=2.0)
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 PAUSE_S = 0.25
 PASSING = frozenset({408, 425, 429, 502, 503, 504})
 

@@ -18,7 +18,7 @@ from tests.faults.replaying import Replays
 from tests.faults.scenario import Answered, Scenario
 from tests.faults.stack import Stack
 
-QUIET_S = 120.0
+QUIET_S = 180.0
 """Longest time after a history until all work has ended."""
 POLL_S = 0.3
 
