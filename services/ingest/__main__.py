@@ -1,7 +1,9 @@
 """Starts ingest: `python -m services.ingest`."""
 
 import logging
+import os
 import signal
+import sys
 from types import FrameType
 
 import uvicorn
@@ -43,6 +45,15 @@ def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a sign
     raise SystemExit(0)
 
 
+def _end_at_once() -> None:
+    """End by the signal that asked for it, or by the error that goes on, without Python's wait for every thread: one
+    that asks a database that hangs would keep the process for a minute, and everything is closed."""
+    reason = sys.exception()
+    if isinstance(reason, SystemExit) and not reason.code:
+        logging.shutdown()
+        os._exit(0)
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     # uvicorn raises the signal once more after its own shutdown; ours then ends us with everything closed.
@@ -77,6 +88,7 @@ def main() -> None:
         parts.events.close()
         parts.database.close()
         logger.info("ended")
+        _end_at_once()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from typing import Protocol, runtime_checkable
 
 from aimic.errors import UnavailableError
@@ -109,10 +110,11 @@ class Workers:
             runner.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End every thread; what holds a lease beyond `timeout_s` is left to the lease's end."""
+        """End every thread, within `timeout_s` in all; what holds a lease beyond is left to the lease's end."""
         self.stopping.set()
+        ends = time.monotonic() + timeout_s
         for runner in self._runners.values():
             runner.wake()
         for name, runner in self._runners.items():
-            if not runner.join(timeout_s):
+            if not runner.join(max(0.0, ends - time.monotonic())):
                 logger.warning("background work did not end in time", extra={"worker": name})

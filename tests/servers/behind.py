@@ -100,6 +100,12 @@ class Service:
             self._process.wait()
             self._process = None
 
+    def stop(self, timeout_s: float) -> int:
+        """SIGTERM; the exit status, within `timeout_s`."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(timeout_s)
+
     def ops(self, path: str, timeout_s: float = 1.0) -> httpx.Response:
         """What the operations port answers, within `timeout_s`."""
         return httpx.get(f"http://127.0.0.1:{self.ops_port}{path}", timeout=timeout_s, trust_env=False)
