@@ -22,7 +22,7 @@ from aimic.settings import Settings
 from services.local.servers.kafka import Kafka
 
 TOPICS = (TaskReady.topic,)
-WAIT_S = 30.0
+WAIT_S = 60.0
 """For what has to come, on a machine that is busy."""
 QUIET_S = 0.4
 """For what must not come."""
