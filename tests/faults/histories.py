@@ -19,6 +19,8 @@ Profile = Literal["embedded", "servers"]
 Plot = Literal["refit", "fold", "frozen"]
 """What is trained: two folds and a refit; one fold, which is served; a head on frozen layers of an earlier model."""
 PLOTS: tuple[Plot, ...] = ("refit", "fold", "frozen")
+_SHARE: dict[Plot, int] = {"refit": 2, "fold": 5, "frozen": 1}
+"""How often each is drawn where nothing binds a history: the quickest most."""
 PROCESSES = ("ingest-0", "ingest-1", "trainer-0", "trainer-1", "child", "inference")
 SERVERS = ("postgres", "kafka", "minio")
 
@@ -118,12 +120,13 @@ def _agree(faults: list[Fault]) -> bool:
 
 def _stage(faults: list[Fault], rng: random.Random) -> tuple[Plot, bool]:
     plots = set(PLOTS)
-    evaluates = rng.random() < 0.25
+    evaluates = rng.random() < 0.15
     for fault in faults:
         needed = _needs(fault)
         evaluates = evaluates or "evaluate" in needed
         plots &= (needed - {"evaluate"}) or plots
-    return rng.choice([plot for plot in PLOTS if plot in plots]), evaluates
+    fits = [plot for plot in PLOTS if plot in plots]
+    return rng.choices(fits, [_SHARE[plot] for plot in fits])[0], evaluates
 
 
 def _any(rng: random.Random, profile: Profile, lease_s: float) -> Fault:
