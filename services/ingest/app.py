@@ -60,7 +60,7 @@ however slow one server is, what doesn't need it is answered."""
 MOST_REQUESTS = 256
 SLOW = re.compile(
     r"^POST .*/(jobs|weights|import|evaluate|finish|claim|objects)$"
-    r"|^GET .*/(samples|export|bundle)$"
+    r"|^GET .*/(samples|export|bundle|claim)$"
     r"|^DELETE .*/uploads/"
 )
 """Requests that may work through a whole data set, bundle or upload before they answer."""

@@ -84,7 +84,8 @@ class Watch:
 class Health:
     """All servers of this process."""
 
-    def __init__(self, pings: Mapping[str, Callable[[], None]]) -> None:
+    def __init__(self, pings: Mapping[str, Callable[[], None]], ending: Callable[[], bool] = lambda: False) -> None:
+        self._ending = ending
         self._watches = [Watch(name, ping) for name, ping in pings.items()]
         for watch in self._watches:
             UP.labels(watch.name).set_function(watch.up)
@@ -92,7 +93,8 @@ class Health:
     @classmethod
     def of(cls, parts: Ingest) -> "Health":
         """Of ingest's three servers."""
-        return cls({"records": parts.database.ping, "objects": parts.blobs.ping, "events": parts.events.ping})
+        pings = {"records": parts.database.ping, "objects": parts.blobs.ping, "events": parts.events.ping}
+        return cls(pings, parts.signals.stopping.is_set)
 
     def start(self) -> None:
         """Begin to look."""
@@ -113,7 +115,9 @@ class Health:
         return not NEEDED.isdisjoint(self.away())
 
     def not_ready(self) -> str | None:
-        """Why no request should come here yet: a server that is needed was never reached."""
+        """Why no request should come here: a server that is needed was never reached, or we are going."""
+        if self._ending():
+            return "stopping"
         waited = [watch for watch in self._watches if watch.name in NEEDED and not watch.reached]
         return f"{waited[0].name}: {waited[0].away()}" if waited else None
 

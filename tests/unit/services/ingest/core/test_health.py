@@ -28,7 +28,9 @@ def _breaks() -> None:
 
 def test_unready_until_reached_once_and_from_then_on_only_said(monkeypatch: pytest.MonkeyPatch) -> None:
     pings = {"records": _fine, "objects": _fails, "events": _breaks}
-    made = Health({name: lambda name=name: pings[name]() for name in pings})  # type: ignore[misc] # mypy and lambdas
+    ending = threading.Event()
+    looks = {name: lambda name=name: pings[name]() for name in pings}
+    made = Health(looks, ending.is_set)
     for watch in made._watches:
         watch.look()
     assert made.not_ready() == "objects: The store is away."
@@ -39,6 +41,8 @@ def test_unready_until_reached_once_and_from_then_on_only_said(monkeypatch: pyte
     pings["objects"] = _fails
     made._watches[1].look()
     assert made.not_ready() is None and set(made.away()) == {"objects", "events"}
+    ending.set()
+    assert made.not_ready() == "stopping"
     samples = {sample.labels["server"]: sample.value for family in health.UP.collect() for sample in family.samples}
     assert samples == {"records": 1, "objects": 0, "events": 0}
 
