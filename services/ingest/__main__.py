@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from aimic import faults
 from aimic.auth import refuse_open_bind
+from aimic.heap import give_back
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
 from services.ingest.app import compose, create_app
@@ -59,6 +60,7 @@ def main() -> None:
     # uvicorn raises the signal once more after its own shutdown; ours then ends us with everything closed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    give_back()
     settings = Settings()
     setup_logging("ingest", settings.log_level)
     faults.arm(settings)
