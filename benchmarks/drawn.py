@@ -72,12 +72,11 @@ class Archive:
     def _made(self, number: int) -> bytes:
         info = tarfile.TarInfo(f"{KINDS[number % len(KINDS)]}/{number:05d}.bmp")
         info.size = self._bytes
-        pixels = np.full((self._height, self._width, 3), 200, np.uint8)
         rng = np.random.default_rng(number)
         # Coarse squares of chance colours: they survive in a thumbnail, so that pictures differ.
         squares = rng.integers(0, 256, (self._height // 200, self._width // 200, 3), np.uint8)
-        pixels[:] = squares.repeat(200, axis=0).repeat(200, axis=1)
+        pixels = squares.repeat(200, axis=1).repeat(200, axis=0)
         head = struct.pack("<2sIHHI", b"BM", self._bytes, 0, 0, _HEADER)
         head += struct.pack("<IiiHHIIiiII", 40, self._width, self._height, 1, 24, 0, 0, 2835, 2835, 0, 0)
-        body = info.tobuf(tarfile.USTAR_FORMAT) + head + pixels.tobytes()
-        return body + bytes(self._stride - len(body))
+        behind = bytes(self._stride - _BLOCK - self._bytes)
+        return b"".join([info.tobuf(tarfile.USTAR_FORMAT), head, pixels.data, behind])

@@ -29,6 +29,7 @@ from aimic.client import Client, Source
 from aimic.domain.dataset import ImportStatus
 from aimic.domain.job import JobRequest, ProgressKind, TrainSettings
 from aimic.domain.split import SplitRequest
+from aimic.heap import give_back
 from benchmarks.drawn import Archive, folder
 from services.local.platform import Platform
 from services.local.servers.ports import free_ports
@@ -111,6 +112,7 @@ def report(say: Callable[[str], None], what: str, peaks: dict[str, Memory]) -> b
 
 def send(server: str, options: argparse.Namespace, scratch: Path) -> None:
     """The client's process: import, and tell how long it took."""
+    give_back()
     what: Path | Source = Archive(int(options.archive_gib * 2**30)) if options.archive_gib else scratch / "cells"
     times: dict[str, float] = {}
     started = time.monotonic()
