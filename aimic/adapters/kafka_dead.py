@@ -68,9 +68,7 @@ class DeadLetters:
             return
         while self._owed and self._sent(self._owed[0]):
             del self._owed[0]
-        while self._owed and (
-            len(self._owed) > OWED_MOST or time.monotonic() - self._owed[0].since > OWED_S
-        ):  # the oldest first
+        while len(self._owed) > OWED_MOST or (self._owed and time.monotonic() - self._owed[0].since > OWED_S):
             self._give_up(self._owed.pop(0))
 
     def before(self, place: Place) -> int | None:

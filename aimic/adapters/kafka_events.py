@@ -16,6 +16,7 @@ from aimic.settings import Settings
 
 REFUSE_S = 1.0
 """After a connection failed, for so long nobody waits for another one to fail."""
+_LOCK_S = 0.3
 
 
 class KafkaEvents:
@@ -70,10 +71,14 @@ class KafkaEvents:
             producer.refresh()
 
     def close(self) -> None:
-        """Let go of connections, within two seconds."""
-        with self._lock:
-            self._closed = True
+        """Let go of connections, within two seconds. A thread that is connecting just now lets go of its own."""
+        self._closed = True
+        if not self._lock.acquire(timeout=_LOCK_S):
+            return
+        try:
             producer, self._producer = self._producer, None
+        finally:
+            self._lock.release()
         if producer is not None:
             producer.close()
 
@@ -92,13 +97,20 @@ class KafkaEvents:
                 raise UnavailableError("The broker of the event log can't be used just now.", retry_after_s=RETRY_S)
             if self._producer is None:
                 try:
-                    with plain_errors():
-                        make_topics(self._cluster)
-                        self._producer = Producer(self._cluster)
+                    self._producer = self._connect()
                 except UnavailableError:
                     self._refuse_until = time.monotonic() + REFUSE_S
                     raise
             return self._producer
+
+    def _connect(self) -> Producer:
+        with plain_errors():
+            make_topics(self._cluster)
+            producer = Producer(self._cluster)
+        if self._closed:
+            producer.close()
+            raise UnavailableError("The event log was closed.", retry_after_s=RETRY_S)
+        return producer
 
     def _drop(self, producer: Producer) -> None:
         with self._lock:

@@ -175,10 +175,30 @@ def test_a_broker_that_hangs_is_away_within_seconds(kafka_server: Kafka, cluster
             with pytest.raises(UnavailableError) as refused:
                 call()
             assert time.monotonic() - started < 12 and "broker" in refused.value.message
+        with pytest.raises(UnavailableError):
+            while time.monotonic() - started < WAIT_S:
+                subscription.poll(0.5)
         started = time.monotonic()
         subscription.close()
         events.close()
         assert time.monotonic() - started < 4
+    finally:
+        kafka_server.resume()
+
+
+def test_closing_does_not_wait_for_a_connection_that_is_being_made(kafka_server: Kafka, cluster: Cluster) -> None:
+    events = KafkaEvents(cluster)
+    kafka_server.pause()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(events.ping)
+            time.sleep(0.5)
+            started = time.monotonic()
+            events.close()
+            assert time.monotonic() - started < 2
+            kafka_server.resume()
+            with pytest.raises(UnavailableError):
+                asked.result()
     finally:
         kafka_server.resume()
 
