@@ -15,7 +15,7 @@ import pytest
 from aimic.domain.job import TaskKind
 from aimic.errors import CorruptError
 from aimic.nets.preprocessing import PLAIN, Preprocessing, to_pixels
-from services.trainer import data
+from services.trainer import data, transfer
 
 MakeLab = Callable[..., Any]
 SMALL = Preprocessing(image_size=32, mean=PLAIN, std=PLAIN)
@@ -68,14 +68,14 @@ def test_two_trainers_that_share_a_home_decode_each_image_once(
     make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = make_lab(images=12)
-    read, asked = data.transfer.read, Counter[str]()
+    read, asked = transfer.read, Counter[str]()
 
     def counted(url: str, what: str, sha256: str | None = None) -> bytes:
         asked[what] += 1
         time.sleep(0.01)
         return read(url, what, sha256)
 
-    monkeypatch.setattr(data.transfer, "read", counted)
+    monkeypatch.setattr(transfer, "read", counted)
     contexts = [lab.context(lab.claim(TaskKind.FOLD, fold=0)) for _ in range(2)]
     with ThreadPoolExecutor(2) as trainers:
         first, second = trainers.map(lambda context: data.pixels(context, range(12), SMALL), contexts)
@@ -85,7 +85,7 @@ def test_two_trainers_that_share_a_home_decode_each_image_once(
 
 def test_reading_is_side_by_side_and_bounded_in_memory(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = make_lab(images=24)
-    read, lock, now, most = data.transfer.read, threading.Lock(), 0, 0
+    read, lock, now, most = transfer.read, threading.Lock(), 0, 0
 
     def watched(url: str, what: str, sha256: str | None = None) -> bytes:
         nonlocal now, most
@@ -97,7 +97,7 @@ def test_reading_is_side_by_side_and_bounded_in_memory(make_lab: MakeLab, monkey
             now -= 1
         return read(url, what, sha256)
 
-    monkeypatch.setattr(data.transfer, "read", watched)
+    monkeypatch.setattr(transfer, "read", watched)
     context = lab.context(lab.claim(TaskKind.FOLD, fold=0))
     data.pixels(context, range(12), SMALL)
     assert most == data.READERS

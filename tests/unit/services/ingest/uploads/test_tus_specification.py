@@ -141,7 +141,7 @@ async def _cut(client: TestClient, path: str, pieces: list[bytes], **more: str) 
     async def send(_: object) -> None:
         return
 
-    await client.app(scope, _Line(*pieces), send)  # type: ignore[arg-type] # an ASGI application
+    await client.app(scope, _Line(*pieces), send)
 
 
 def test_of_a_cut_patch_everything_that_came_is_kept(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
