@@ -15,7 +15,6 @@ from aimic.client import DEFAULT_SERVER
 from aimic.domain.networks import NETWORKS
 from aimic.settings import available_cpus
 from services.local.cli.check import Check
-from services.local.cli.doctor_servers import server_checks
 from services.local.cli.session import Json, show, table
 from services.local.lock import read_holder
 from services.local.settings import LocalSettings
@@ -24,6 +23,8 @@ from services.local.supervisor import is_ready
 
 def doctor(as_json: Json = False) -> None:
     """Check this machine and the platform on it; exit status 1 when something needs a person."""
+    from services.local.cli.doctor_servers import server_checks  # brings the database's library along
+
     settings = LocalSettings()
     holder = read_holder(settings.lock_file)
     checks = [*_machine(settings), *_platform(settings, holder), *server_checks(settings, holder)]
