@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench chaos clean
+.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench large chaos clean
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -79,6 +79,10 @@ openapi-check: install-dev ## docs/openapi/ is what the services serve
 bench: install-dev servers ## Measure this machine and write the tables of benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.spine
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.importing
+
+large: install-dev ## Import 100,000 images and watch the memory of every process (IMAGES=100000)
+	$(BIN)/python -m benchmarks.large --images $(or $(IMAGES),100000) --keep docs/large.txt
 
 chaos: install-dev servers ## Three trainers, one killed every 20 s for ten minutes, and the same models (MINUTES=10)
 	$(BIN)/python -m benchmarks.chaos --minutes $(or $(MINUTES),10)
