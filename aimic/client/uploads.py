@@ -60,10 +60,7 @@ class Uploads:
                     progress(offset, source.size)
                 continue
             if waited > PATIENCE_S:
-                raise UnavailableError(
-                    f"The upload of {name} stopped at {offset:,} of {source.size:,} bytes, because the server stays "
-                    "away. What arrived is kept: do the same again later and it goes on from there."
-                )
+                raise _stopped(name, offset, source.size)
             waited += self._wait(failures, error, offset / source.size)
             failures += 1
             path, offset = self._where(path, source, name, offset)
@@ -139,3 +136,10 @@ _ASK_AGAIN = frozenset({404, 409, 410, 423, 460})
 
 def _b64(text: str) -> str:
     return base64.b64encode(text.encode(errors="surrogateescape")).decode()
+
+
+def _stopped(name: str, offset: int, size: int) -> UnavailableError:
+    return UnavailableError(
+        f"The upload of {name} stopped at {offset:,} of {size:,} bytes, because the server stays away. What arrived is "
+        "kept: do the same again later and it goes on from there."
+    )
