@@ -79,6 +79,10 @@ class DeadLetters:
         """The partition is another member's now, which starts at the committed position and reads it all again."""
         self._owed = [letter for letter in self._owed if letter.place != place]
 
+    def forget_all(self) -> None:
+        """The connection is made anew, and what is owed is read again."""
+        self._owed.clear()
+
     def _sent(self, letter: Letter) -> bool:
         try:
             self._append(DEAD, letter.key, letter.value, letter.headers)

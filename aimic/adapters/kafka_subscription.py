@@ -149,6 +149,7 @@ class KafkaSubscription:
         consumer, self._consumer, self._network = self._consumer, None, None
         self._polled.clear()
         self._done.clear()
+        self._dead.forget_all()
         if consumer is not None:
             bounded(lambda: consumer.close(autocommit=False, timeout_ms=int(CLOSE_S * 500)))
 
