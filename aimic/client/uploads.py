@@ -122,7 +122,8 @@ class Uploads:
     def _where(self, path: str, source: Source, name: str, offset: int) -> tuple[str, int]:
         """What the server has by now; a new upload when it has forgotten this one."""
         try:
-            answer: httpx.Response = self._transport.request("HEAD", path, headers=TUS)
+            # `send` does the waiting, and says what is safe meanwhile.
+            answer: httpx.Response = self._transport.request("HEAD", path, headers=TUS, patience_s=0.0)
         except NotFoundError:
             return self._create(source, name)
         except (UnavailableError, DeadlineError):
