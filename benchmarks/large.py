@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import psutil
 
@@ -140,11 +140,15 @@ def prepare(client: Client) -> str:
     job = client.jobs.create(JobRequest(dataset="large", settings=settings))
     planned = time.monotonic() - started
     for event in client.jobs.watch(job.id):
-        if event.kind in {ProgressKind.BATCH, ProgressKind.EPOCH} and event.data.get("phase") != "cache":
+        if event.kind is ProgressKind.EPOCH or (event.kind is ProgressKind.BATCH and _prepared(event.data)):
             break
     took = time.monotonic() - started - planned
     client.jobs.cancel(job.id)
     return f"job planned in {planned:.1f} s, its images prepared {took:.0f} s later"
+
+
+def _prepared(batch: dict[str, Any]) -> bool:
+    return batch.get("phase") != "cache" or batch.get("batch") == batch.get("batches")
 
 
 @contextmanager
