@@ -85,6 +85,8 @@ async def append(upload_id: str, request: Request, principal: DatasetsWriter, se
             check_offset(live.upload.offset, begin)
             live = await received(request, Body(service, principal.site, live, expected))
     except ConflictError as error:
+        if "offset" not in error.details:
+            raise
         return _elsewhere(error)
     return Response(status_code=204, headers=tus_headers(live))
 
