@@ -39,7 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, action="append", help="run just this seed (again); may be repeated")
     parser.add_argument("--profile", choices=("servers", "embedded"), default="servers")
-    parser.add_argument("--lease", type=float, default=4.0, help="seconds of a lease")
+    parser.add_argument("--lease", type=float, default=6.0, help="seconds of a lease")
     parser.add_argument("--home", type=Path, help="where data and logs go; kept")
     return parser.parse_args()
 
