@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 NETWORK = "mobilenet_v2"
 FOLDS = 4
 JOB_S = 3600.0
-SHARED = {"networks": (NETWORK,), "image_size": 64, "augment": "none", "lr": 1e-3}
+SHARED: dict[str, Any] = {"networks": (NETWORK,), "image_size": 64, "augment": "none", "lr": 1e-3}
 
 
 class Cost(NamedTuple):
@@ -87,7 +87,7 @@ def _more(ours: float, bare: float) -> str:
 
 
 def _settings(**more: object) -> TrainSettings:
-    return small_job(**SHARED, **more)
+    return small_job(**(SHARED | more))
 
 
 def _warm(client: Client) -> None:
