@@ -139,12 +139,13 @@ def test_who_is_killed_is_followed_within_five_seconds(
     holder = _holder(replicas)
     (other,) = [replica for replica in replicas if replica is not holder]
     _tell(records, "before")
-    assert _heard(subscription, {"before"}, 10) == {"before"}
+    assert "before" in _heard(subscription, {"before"}, 10)
     holder.kill()
     killed = time.monotonic()
     tasks = {f"after{number}" for number in range(20)}
     _tell(records, *sorted(tasks))
-    assert _heard(subscription, tasks, TAKEOVER_S) == tasks
+    # "before" may come again: who was killed had perhaps not written down that it was published.
+    assert _heard(subscription, tasks, TAKEOVER_S) >= tasks
     assert time.monotonic() - killed < TAKEOVER_S
     assert _holder([other]) is other
     until(lambda: _waiting(records) == 0, 5, "the outbox is empty")
