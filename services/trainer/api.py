@@ -68,7 +68,9 @@ class Ingest:
 
     def __init__(self, url: str, key: str | None) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(base_url=f"{url.rstrip('/')}/api/v1", headers=headers, timeout=TIMEOUT)
+        base = f"{url.rstrip('/')}/api/v1"
+        # Proxies of the environment are not for our own parts.
+        self._client = httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT, trust_env=False)
 
     def claim(self, worker: str, kinds: Sequence[TaskKind]) -> Claim | None:
         """Any task that fits, or None when there is nothing to do."""

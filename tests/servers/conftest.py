@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from aimic.adapters.kafka_config import Cluster, cluster_of
+from aimic.adapters.kafka_events import KafkaEvents
+from aimic.settings import Settings
 from services.local.servers.kafka import Kafka
 from services.local.servers.minio import Minio
 from services.local.servers.postgres import Postgres
@@ -36,3 +39,18 @@ def behind(_behind: Behind, _ingest: Service) -> Iterator[Behind]:
 def ingest(behind: Behind, _ingest: Service) -> Service:
     """The ingest behind them."""
     return _ingest
+
+
+@pytest.fixture
+def cluster(kafka_server: Kafka) -> Cluster:
+    """How the real broker is reached."""
+    return cluster_of(Settings(events_url=kafka_server.url))
+
+
+@pytest.fixture
+def events(cluster: Cluster) -> Iterator[KafkaEvents]:
+    """Its log, with all topics made."""
+    made = KafkaEvents(cluster)
+    made.ping()
+    yield made
+    made.close()

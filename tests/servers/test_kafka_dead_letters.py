@@ -10,31 +10,16 @@ from kafka import KafkaConsumer, TopicPartition
 
 from aimic.adapters import kafka_dead
 from aimic.adapters.kafka_clients import arguments, opening
-from aimic.adapters.kafka_config import Cluster, cluster_of
+from aimic.adapters.kafka_config import Cluster
 from aimic.adapters.kafka_events import KafkaEvents
 from aimic.adapters.kafka_metrics import DEAD_LETTERS
 from aimic.adapters.kafka_producer import Headers
 from aimic.adapters.kafka_subscription import KafkaSubscription
 from aimic.errors import UnavailableError
 from aimic.events import DEAD, TaskReady
-from aimic.settings import Settings
-from services.local.servers.kafka import Kafka
 
 pytestmark = pytest.mark.servers
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def cluster(kafka_server: Kafka) -> Cluster:
-    return cluster_of(Settings(events_url=kafka_server.url))
-
-
-@pytest.fixture
-def events(cluster: Cluster) -> Iterator[KafkaEvents]:
-    made = KafkaEvents(cluster)
-    made.ping()
-    yield made
-    made.close()
 
 
 @pytest.fixture

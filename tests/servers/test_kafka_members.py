@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -11,7 +10,7 @@ from kafka.admin import ConfigResource
 
 from aimic.adapters import kafka_subscription
 from aimic.adapters.kafka_clients import administrator
-from aimic.adapters.kafka_config import Cluster, cluster_of
+from aimic.adapters.kafka_config import Cluster
 from aimic.adapters.kafka_events import KafkaEvents
 from aimic.adapters.kafka_metrics import LAG, PUBLISHED
 from aimic.adapters.kafka_topics import make_topics
@@ -24,19 +23,6 @@ from services.trainer import listener
 
 pytestmark = pytest.mark.servers
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def cluster(kafka_server: Kafka) -> Cluster:
-    return cluster_of(Settings(events_url=kafka_server.url))
-
-
-@pytest.fixture
-def events(cluster: Cluster) -> Iterator[KafkaEvents]:
-    made = KafkaEvents(cluster)
-    made.ping()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from psycopg import sql
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from services.ingest import migrate as migrating
@@ -22,6 +20,7 @@ from services.ingest.settings import Settings
 from services.ingest.tables import Base
 from services.local.servers.postgres import Postgres, PostgresDatabase
 from services.local.servers.together import fields
+from tests.schema import assert_declared
 
 pytestmark = pytest.mark.servers
 Replica = Callable[..., Database]
@@ -51,17 +50,7 @@ def test_an_empty_database_is_migrated_once_by_two_at_once(postgres_server: Post
 
 
 def test_the_migrated_schema_is_the_declared_one(replica: Replica) -> None:
-    owner = _owner(replica())
-    with owner.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
-        made = inspect(connection)
-        for table in Base.metadata.sorted_tables:
-            declared = {constraint.name for constraint in table.constraints if constraint.name}
-            keys = {made.get_pk_constraint(table.name)["name"]}
-            keys |= {key["name"] for key in made.get_foreign_keys(table.name)}
-            keys |= {key["name"] for key in made.get_unique_constraints(table.name)}
-            assert keys == declared, table.name
+    assert_declared(_owner(replica()))
 
 
 def test_every_table_is_under_forced_security_with_both_policies(replica: Replica) -> None:

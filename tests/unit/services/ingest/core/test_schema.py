@@ -5,29 +5,19 @@ from typing import Any
 
 import pytest
 from alembic import op
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint, inspect
 
 from services.ingest.database import Database
 from services.ingest.migrate import migrate
 from services.ingest.tables import Base
+from tests.schema import assert_declared
 
 
 def test_the_migrated_schema_is_the_declared_one(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/records.db")
     migrate(database)
     migrate(database)  # again, as at every start
-    with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
-        made = inspect(connection)
-        for table in Base.metadata.sorted_tables:
-            declared = {constraint.name for constraint in table.constraints if constraint.name}
-            keys = {made.get_pk_constraint(table.name)["name"]}
-            keys |= {key["name"] for key in made.get_foreign_keys(table.name)}
-            keys |= {key["name"] for key in made.get_unique_constraints(table.name)}
-            assert keys == declared, table.name
+    assert_declared(database.engine)
     database.close()
 
 
