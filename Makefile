@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench large chaos clean
+.PHONY: help demo test test-long up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench large chaos clean
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -21,24 +21,24 @@ test: ## Install everything that is needed and pass every check and test
 
 .PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
-# Two lanes for two cores: what needs no server beside what starts real processes. The ten networks train inside the
-# test process, so they are in the first.
+# Two lanes for two cores: what runs inside the test process (the ten networks' training too), with the contracts over
+# every adapter and the records on PostgreSQL, beside what starts the platform's real processes.
 check-spine:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-whole
 
 check-code: lint types protos-check openapi-check
-	$(PYTEST) -m "not servers" tests/unit tests/contract tests/integration/test_trainer_networks.py
+	$(PYTEST) tests/unit tests/contract tests/servers/records tests/integration/test_trainer_networks.py
 
 check-whole:
-	$(PYTEST) -m "not servers" tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
+	$(PYTEST) tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
-# On the real PostgreSQL, Kafka and MinIO, in two lanes again: the contracts and the rest beside as many histories of
-# faults as fit 8 minutes. Each lane starts servers of its own.
+# On the real PostgreSQL, Kafka and MinIO, in two lanes again: the tests beside as many histories of faults as fit
+# 8 minutes. Each lane starts servers of its own.
 check-servers:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-on-servers check-faults
 
 check-on-servers:
-	$(PYTEST) -m servers
+	$(PYTEST) -m "not long" tests/servers --ignore tests/servers/records
 
 check-faults:
 	$(BIN)/python -m tests.faults --seconds 480
@@ -48,6 +48,9 @@ up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=serv
 
 servers: ## Get PostgreSQL, Kafka, MinIO and Toxiproxy for this machine (cached in ~/.cache/aimic)
 	@$(or $(PYTHON),python3) -m services.local.servers.install
+
+test-long: install-dev servers ## The tests that are too slow for `make test`; their last output is kept in docs/long.txt
+	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers -v 2>&1 | tee docs/long.txt
 
 faults: install-dev servers ## Run N (40) histories of faults on the real servers: nothing is lost or done twice; SEED=… replays one
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--number $(or $(N),40))

@@ -45,6 +45,7 @@ def _imported(client: Client, state: Import) -> Import:
     return ended
 
 
+@pytest.mark.long
 def test_an_import_and_a_job_outlast_every_server(behind: Behind, trainer: Service, client: Client) -> None:
     assert client.datasets.import_(archive("work", 20).data, "work").status is ImportStatus.DONE
     settings = TrainSettings(

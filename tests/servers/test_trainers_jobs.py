@@ -129,6 +129,7 @@ def test_two_sites_share_two_trainers(stack: Stack, north: Client, undisturbed: 
         assert result_of(south, jobs["south"]) == result_of(north, jobs["north"]) == undisturbed
 
 
+@pytest.mark.long
 def test_a_killed_trainer_s_fold_goes_on_elsewhere_from_its_checkpoint(
     stack: Stack, north: Client, undisturbed: dict[str, Any], start: Start
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_trainer_that_is_asked_to_end_hands_back_what_it_has(
     assert list(_told(north, job).values()) == [_once()] * 3
 
 
+@pytest.mark.long
 def test_ingest_may_be_away_for_longer_than_a_lease(
     stack: Stack, north: Client, undisturbed: dict[str, Any], start: Start
 ) -> None:
@@ -177,6 +179,7 @@ def test_ingest_may_be_away_for_longer_than_a_lease(
     assert list(_told(north, job).values()) == [_once()] * 3
 
 
+@pytest.mark.long
 def test_a_trainer_that_slept_beyond_its_lease_drops_its_work(
     stack: Stack, north: Client, undisturbed: dict[str, Any], start: Start
 ) -> None:

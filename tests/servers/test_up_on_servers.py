@@ -110,6 +110,7 @@ def test_the_other_profile_on_this_home_is_refused_in_words(running: Platform, t
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_what_was_kept_is_there_after_ctrl_c_and_after_a_kill(local_settings: MakeSettings, tmp_path: Path) -> None:
     settings = local_settings(tmp_path / "home", profile=Profile.SERVERS)
     draw_set(tmp_path / "cells", patients=2, per_kind=1, side=32)
