@@ -28,6 +28,8 @@ MEMBER_S = 10.0
 HEARTBEAT_S = 3.0
 KEPT = 100_000
 """Messages kept; older ones go, since the records hold the truth."""
+BUSY_S = 10.0
+"""Seconds for which one waits for another process."""
 _TICK_S = 0.05
 _AT_ONCE = 200
 
@@ -204,9 +206,9 @@ class SqliteSubscription:
 
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
         for statement in SCHEMA:
             connection.execute(statement)
@@ -214,6 +216,20 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """WAL mode. Two who open a new file at once would each wait for the other, so SQLite refuses one without a wait."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_TICK_S)
+        else:
+            return
 
 
 @contextlib.contextmanager

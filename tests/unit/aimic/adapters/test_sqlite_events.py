@@ -1,7 +1,9 @@
-"""No connection to the log is left open, whatever goes wrong."""
+"""No connection to the log is left open, whatever goes wrong; and nobody is refused one."""
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,3 +72,23 @@ def test_a_file_that_is_no_log(log: SqliteEvents, still_open: Callable[[], int],
     with pytest.raises(UnavailableError):
         log.subscribe(TOPICS, "trainers")
     assert still_open() == 0
+
+
+def test_those_who_open_a_new_log_at_once_all_get_it(tmp_path: Path) -> None:
+    refused: list[Exception] = []
+
+    def use(path: Path, together: threading.Barrier) -> None:
+        events = SqliteEvents(path)
+        together.wait()
+        try:
+            events.ping()
+        except UnavailableError as error:
+            refused.append(error)
+        events.close()
+
+    for number in range(40):  # without patience, about one opening in a hundred is refused
+        together = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(use, tmp_path / f"{number}.db", together)
+    assert refused == []
