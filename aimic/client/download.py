@@ -49,17 +49,14 @@ class _Download:
             except (UnavailableError, DeadlineError, OverloadedError) as error:
                 moved = self._have() > have
                 failures, waited = (0, 0.0) if moved else (failures + 1, waited)
-                if (self._have() and not self._resumable) or not self._more(error, failures, waited):
+                retry, wished = self._transport.retry, _wished(error)
+                if (self._have() and not self._resumable) or not retry.allows(failures, wished, waited):
                     raise
-                waited += self._transport.retry.wait(failures, _wished(error), error)
+                waited += retry.wait(failures, wished, error)
         assert self._file is not None
         self._file.close()
         self._part.replace(self._target)
         return self._target
-
-    def _more(self, error: AimicError, failures: int, waited: float) -> bool:
-        retry = self._transport.retry
-        return failures < retry.attempts if _wished(error) is None else retry.attempts > 1 and waited < retry.patience_s
 
     def close(self) -> None:
         """Leave nothing half behind."""

@@ -50,6 +50,15 @@ class Retry:
     patience_s: float = 60.0
     waiting: Waiting = silently
 
+    def allows(self, tries: int, wished_s: float | None, waited_s: float, patience_s: float | None = None) -> bool:
+        """Whether one more try is due after `tries` in a row that failed, having waited `waited_s` in all.
+
+        `wished_s` is the server's own wish (Retry-After), None without one; `patience_s` stands for ours.
+        """
+        if wished_s is None:
+            return tries < self.attempts
+        return self.attempts > 1 and waited_s < (self.patience_s if patience_s is None else patience_s)
+
     def wait(
         self,
         attempt: int,

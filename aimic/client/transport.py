@@ -78,7 +78,6 @@ class Transport:
         may_repeat = method not in {"POST", "PATCH"} if again is None else again
         if slow:
             more["timeout"] = httpx.Timeout(SLOW_S, connect=5.0)
-        patience_s = self.retry.patience_s if patience_s is None else patience_s
         attempt, waited = 0, 0.0
         while True:
             answer = self._try(method, path, headers=headers, **more)
@@ -86,8 +85,7 @@ class Transport:
                 return answer
             error, wished = _wish(answer)
             attempt += 1
-            most = self.retry.attempts
-            more_tries = attempt < most if wished is None else most > 1 and waited < patience_s
+            more_tries = self.retry.allows(attempt, wished, waited, patience_s)
             if not (may_repeat and more_tries and _worth_it(answer, slow)):
                 raise error
             waited += self.retry.wait(attempt - 1, wished, error)

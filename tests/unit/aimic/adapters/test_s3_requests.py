@@ -2,7 +2,6 @@
 
 import io
 import ssl
-import time
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,8 @@ from aimic.adapters.s3_blobs import S3Blobs
 from aimic.adapters.s3_parts import PART
 from aimic.errors import ConflictError, CorruptError, FullError, NotFoundError, UnavailableError
 from aimic.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("pauses")
 
 
 class Request(NamedTuple):
@@ -84,15 +85,6 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     made = Store()
     monkeypatch.setattr(s3_connection, "_pool", lambda *_: made)
     return made
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Time passes in pauses only, and at once."""
-    taken: list[float] = []
-    monkeypatch.setattr(time, "sleep", taken.append)
-    monkeypatch.setattr(time, "monotonic", lambda: sum(taken))
-    return taken
 
 
 @pytest.fixture

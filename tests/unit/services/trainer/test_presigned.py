@@ -1,7 +1,6 @@
 """Objects by presigned addresses, of a store in this process."""
 
 import hashlib
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,8 @@ import pytest
 
 from aimic.errors import CorruptError, FullError, NotFoundError, UnavailableError
 from services.trainer import presigned
+
+pytestmark = pytest.mark.usefixtures("pauses")
 
 URL = "http://store/cells/key?X-Amz-Signature=secret"
 Answer = httpx.Response | Exception
@@ -38,15 +39,6 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     client = httpx.Client(transport=httpx.MockTransport(made))
     monkeypatch.setattr(presigned, "client", lambda: client)
     return made
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Time passes in pauses only, and at once."""
-    taken: list[float] = []
-    monkeypatch.setattr(time, "sleep", taken.append)
-    monkeypatch.setattr(time, "monotonic", lambda: sum(taken))
-    return taken
 
 
 def _refusal(status: int, code: str) -> httpx.Response:
