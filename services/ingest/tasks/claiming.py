@@ -72,12 +72,11 @@ def _take(parts: Ingest, principal: Principal, request: ClaimRequest) -> TaskTok
     while True:
         waited = time.monotonic() - began
         with parts.database.begin(principal.site) as session:
-            best = repository.next_claimable(session, principal.site, request.kinds, parts.database.now(session))
+            now = parts.database.now(session)
+            best = repository.next_claimable(session, principal.site, request.kinds, now)
             if best is None:
                 return None
-            task = repository.next_claimable(
-                session, principal.site, request.kinds, parts.database.now(session), lock=True
-            )
+            task = repository.next_claimable(session, principal.site, request.kinds, now, lock=True)
             if task is not None and (task is best or waited > BEST_S):
                 if token := _give(parts, session, task, request.worker):
                     return token
