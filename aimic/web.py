@@ -1,6 +1,7 @@
 """What every HTTP service shares: request ids, problem details (RFC 9457), metrics, the operations port."""
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,13 +193,28 @@ class OperationsServer:
         app = operations_app(ready, away)
         config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="operations", daemon=True)
+        self._address = (host, port)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer; SystemExit in words when the port can't be had."""
+        # Bound here, not on the thread: without its probes the process must not go on, and nobody would know why.
+        bound = [_listening(*self._address)]
+        self._thread = threading.Thread(target=self._server.run, args=(bound,), name="operations", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop answering, within a few seconds."""
         self._server.should_exit = True
-        self._thread.join(5)
+        if self._thread is not None:
+            self._thread.join(5)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise SystemExit(
+            f"The operations port {port} of {host} can't be had ({error.strerror}). "
+            "End the program that uses it, or set another AIMIC_…_OPS_PORT. Nothing was started."
+        ) from None

@@ -66,7 +66,8 @@ class Suite:
             if number and number % FRESH_EVERY == 0:
                 self._fresh()
             self._one(number, draw(seed, self._wishes.profile, self._wishes.lease))
-        return self._sum_up()
+        assert self._runner is not None
+        return self._sum_up(self._runner.kept_for_ever())
 
     def close(self) -> None:
         """End the stack; its data go unless something was broken or a home was given."""
@@ -126,15 +127,21 @@ class Suite:
         word = "BROKEN" if verdict.broken else "whole"
         _say(f"{done}/{total} {word} {verdict.seconds:5.1f} s, about {left:.0f} s left; {history}")
 
-    def _sum_up(self) -> int:
+    def _sum_up(self, kept: list[str]) -> int:
         broken = [history.seed for history, verdict in self._verdicts.items() if verdict.broken]
         passed = {step for verdict in self._verdicts.values() for step in verdict.passed}
         lacking = sorted(self._covered() - passed)
         seconds = time.monotonic() - self._began
+        # Once more at the end: of a long log often only the last lines are kept.
+        for history, verdict in self._verdicts.items():
+            for line in verdict.broken:
+                _say(f"seed {history.seed}: {line[:1000]}")
+        for line in kept:
+            _say(line)
         _say(f"{len(self._verdicts)} histories in {seconds:.0f} s, {len(broken)} broken {broken or ''}")
         if lacking:
             _say(f"never reached while armed: {', '.join(lacking)}")
-        return 1 if broken or lacking else 0
+        return 1 if broken or lacking or kept else 0
 
     def _covered(self) -> set[str]:
         """Steps that this run has to reach: all, when it ran all covering seeds."""

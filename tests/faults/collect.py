@@ -14,6 +14,7 @@ from aimic.domain.work import WEIGHTS_OBJECT
 from aimic.errors import AimicError
 from aimic.nets import bundle
 from aimic.ports.blobs import Blobs
+from services.ingest.database import database_clock
 from services.ingest.datasets.reading import load_manifest, manifest_key, object_keys
 from services.ingest.datasets.tables import ItemRow, VersionRow
 from services.ingest.imports.tables import ImportRow
@@ -55,7 +56,7 @@ class Collector:
 
     def _upload(self, session: Session, upload_id: str) -> UploadFound | None:
         row = session.get(UploadRow, (SITE, upload_id))
-        if row is None:
+        if row is None or upload_id in expired(session):
             return None
         pieces = session.scalars(select(PieceRow).where(PieceRow.upload_id == upload_id).order_by(PieceRow.number))
         try:
@@ -128,7 +129,7 @@ class Collector:
 
     def _named(self, session: Session) -> Iterator[str]:
         """Every object that a row says is there."""
-        yield from session.scalars(select(PieceRow.key))
+        yield from session.scalars(select(PieceRow.key).where(PieceRow.upload_id.not_in(expired(session))))
         yield from session.scalars(select(VersionRow.analysis_key))
         yield from (manifest_key(SITE, found) for found in session.scalars(select(VersionRow.manifest_hash)))
         yield from session.scalars(select(ModelVersionRow.bundle_key).distinct())
@@ -136,6 +137,12 @@ class Collector:
         for task in session.scalars(select(TaskRow).where(TaskRow.kind != TaskKind.PACKAGE)):
             yield from task.checkpoint.values()
             yield from (key for name, key in task.objects.items() if name != WEIGHTS_OBJECT)
+
+
+def expired(session: Session) -> list[str]:
+    """Uploads that have ended for everybody: their bytes go first, and the rows once the records are there again."""
+    over = UploadRow.used_by.is_(None), UploadRow.expires_at <= database_clock(session)
+    return list(session.scalars(select(UploadRow.id).where(*over)))
 
 
 def unfinished(session: Session) -> Iterator[str]:

@@ -30,6 +30,7 @@ from aimic.nets.weights import Weights
 from aimic.nets.zoo import build
 from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
+from services.local.servers.ports import free_ports
 
 CLASSES = ("round", "lobed", "granular")
 SERVICE = "aimic.rpc.v1.Inference"
@@ -40,12 +41,6 @@ def picture(number: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(blocks).resize((90, 80)).save(out, "JPEG")
     return out.getvalue()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +93,7 @@ class Process:
     """`python -m services.inference` with ports of its own."""
 
     def __init__(self, home: Path, registry_port: int, **environment: str) -> None:
-        self.rest, self.grpc, self.ops = free_port(), free_port(), free_port()
+        self.rest, self.grpc, self.ops = free_ports(3)
         self.log = home / "log"
         home.mkdir(exist_ok=True)
         environment = {

@@ -3,12 +3,11 @@
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,14 @@ from aimic.client import Client
 from aimic.domain.job import JobRequest, TrainSettings
 from aimic.domain.split import SplitRequest
 from aimic.events import TaskReady
+from services.local.servers.ports import free_ports
 
 
 class Process:
     """`python -m services.ingest` on a home, started again after a kill."""
 
     def __init__(self, home: Path) -> None:
-        with ExitStack() as stack:
-            probes = [stack.enter_context(socket.socket()) for _ in range(2)]
-            for probe in probes:
-                probe.bind(("127.0.0.1", 0))
-            port, operations = (probe.getsockname()[1] for probe in probes)
+        port, operations = free_ports(2)
         ports = {"AIMIC_INGEST_PORT": str(port), "AIMIC_INGEST_OPS_PORT": str(operations)}
         self._env = {**os.environ, "AIMIC_HOME": str(home), **ports}
         self.url, self._ready = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{operations}/readyz"

@@ -51,3 +51,22 @@ def test_operations_are_answered_where_they_were_told_to_be(module: str, ops_hos
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(module, name) for module, names in SERVICES.items() for name in names if name]
+    + [("services.inference", "AIMIC_INFERENCE_PORT"), ("services.inference", "AIMIC_INFERENCE_OPS_PORT")],
+)
+def test_a_service_that_cannot_have_a_port_ends_and_says_so(module: str, name: str, tmp_path: Path) -> None:
+    names = {name for pair in SERVICES.values() for name in pair if name}
+    names |= {"AIMIC_INFERENCE_PORT", "AIMIC_INFERENCE_OPS_PORT", "AIMIC_INFERENCE_GRPC_PORT"}
+    ports = {name: str(port) for name, port in zip(sorted(names), free_ports(len(names)), strict=True)}
+    environment = {**os.environ, "AIMIC_HOME": str(tmp_path), "AIMIC_INGEST_URL": "http://127.0.0.1:1", **ports}
+    with socket.create_server(("127.0.0.1", int(ports[name]))):
+        ended = subprocess.run(
+            (sys.executable, "-m", module), env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert ended.returncode != 0
+    assert ports[name] in ended.stdout + ended.stderr
+    assert "in use" in ended.stdout + ended.stderr
