@@ -4,7 +4,8 @@
 
 Runs on the real servers, which it starts for itself. A job is trained undisturbed; then the same job again and again
 for that many minutes, while trainers are ended by kill -9 and started anew, as Kubernetes would. Every job has to end
-with the metrics and the bundles of the undisturbed one, each task done once. What it prints stays in docs/chaos.txt.
+with the metrics and the bundles of the undisturbed one, each task done once. What it prints stays in docs/chaos.txt,
+unless the run shows nothing: no killed trainer held a task, or the undisturbed job learned nothing. Then it is refused.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,10 @@ TRAINERS = 3
 # Two kinds of networks, one of which draws dropout masks.
 NETWORKS = ("shufflenet_v2_x1_0", "mobilenet_v2")
 JOB_S = 1800.0
+
+
+class ShowsNothingError(Exception):
+    """The run would have gone as it did if killing a trainer lost its work."""
 
 
 @dataclass
@@ -50,6 +56,8 @@ class Killer:
 
     def __init__(self, stack: Stack, record: Record, every: float, seed: int) -> None:
         self.kills = 0
+        self.met = 0
+        """Kills of a trainer that held a task."""
         self._stack, self._record, self._every = stack, record, every
         self._random = random.Random(seed)
         self._trainers = [self._start(number) for number in range(TRAINERS)]
@@ -74,6 +82,7 @@ class Killer:
         kill(self._trainers[number])
         self._trainers[number] = self._start(number)
         self.kills += 1
+        self.met += bool(held)
         what = ", ".join(f"{task.key} (step {task.step or 0} saved)" for task in held) or "nothing"
         self._record.say(f"kill -9 {name}, which held {what}")
 
@@ -82,7 +91,7 @@ class Killer:
 
 
 def main() -> int:
-    """Run, print, keep; 1 when a job ended otherwise than undisturbed."""
+    """Run, print, keep; 1 when a job ended otherwise than undisturbed, or when the run shows nothing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--every", type=float, default=20, help="seconds between two kills")
@@ -96,13 +105,19 @@ def main() -> int:
         f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores, Python {machine.python_version()}\n"
     )
     print(heading)
+    shows = True
     try:
         with tempfile.TemporaryDirectory() as name:
             home = Path(name)
             with Servers.on(home / "servers") as servers, Stack(home / "stack", servers, ingests=2, **OFTEN) as stack:
                 return 0 if disturb(stack, record, wish) else 1
+    except ShowsNothingError as why:
+        shows = False
+        record.say(f"REFUSED: {why} {RECORD.name} keeps the run before.")
+        return 1
     finally:
-        RECORD.write_text("\n".join([heading, *record.lines, ""]))
+        if shows:
+            RECORD.write_text("\n".join([heading, *record.lines, ""]))
 
 
 def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
@@ -116,6 +131,7 @@ def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
         job = start_job(client, settings, "undisturbed")
         expected = result_of(client, job, JOB_S)
         record.say(f"undisturbed: {_words(expected)}")
+        demand_learning(expected["metrics"])
         ends = time.monotonic() + 60 * wish.minutes
         killer.begin()
         verdicts: list[bool] = []
@@ -124,10 +140,38 @@ def disturb(stack: Stack, record: Record, wish: argparse.Namespace) -> bool:
             verdicts.append(_as_expected(stack, client, killer, record, job, expected, ends))
     same = sum(verdicts)
     record.say(
-        f"{killer.kills} kills in {wish.minutes:g} minutes: {same} of {len(verdicts)} disturbed jobs ended with the "
-        f"same metrics and bundles as the undisturbed one, every task done once"
+        f"{killer.kills} kills in {wish.minutes:g} minutes, {killer.met} of a trainer that held a task: {same} of "
+        f"{len(verdicts)} disturbed jobs ended with the same metrics and bundles as the undisturbed one, every task "
+        f"done once"
     )
-    return same == len(verdicts) and killer.kills > 0
+    if same < len(verdicts):
+        return False
+    demand_losses(killer.kills, killer.met)
+    return True
+
+
+def demand_learning(metrics: Sequence[dict[str, Any]]) -> None:
+    """ShowsNothingError unless every model is better than chance: the same weights as none that learned prove little.
+
+    Chance is what naming the commonest class scores; better is an accuracy whose 95 % interval lies above that.
+    """
+    for pooled in (entry["pooled"] for entry in metrics):
+        support = [sum(row) for row in pooled["confusion"]]
+        chance = max(support) / sum(support)
+        low, high = pooled["interval"]["accuracy"]
+        if low <= chance:
+            raise ShowsNothingError(
+                f"The undisturbed job's accuracy of {pooled['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}) "
+                f"is no better than chance, which is {chance:.4f} for these images. Train longer (--epochs)."
+            )
+
+
+def demand_losses(kills: int, met: int) -> None:
+    """ShowsNothingError unless a killed trainer held a task, so that there was something to lose."""
+    if not met:
+        raise ShowsNothingError(
+            f"No trainer held a task when it was killed ({kills} kills). Try another --seed or --every."
+        )
 
 
 def _as_expected(
