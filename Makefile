@@ -30,7 +30,7 @@ check-code: lint types protos-check openapi-check
 	$(PYTEST) tests/unit tests/contract tests/servers/records tests/integration/test_trainer_networks.py
 
 check-whole:
-	$(PYTEST) tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
+	$(PYTEST) -m "not long" tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
 # On the real PostgreSQL, Kafka and MinIO, in two lanes again: the tests beside as many histories of faults as fit
 # 8 minutes. Each lane starts servers of its own.
@@ -50,10 +50,10 @@ servers: ## Get PostgreSQL, Kafka, MinIO and Toxiproxy for this machine (cached 
 	@$(or $(PYTHON),python3) -m services.local.servers.install
 
 test-long: install-dev servers ## The tests that are too slow for `make test`; their last output is kept in docs/long.txt
-	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers -v 2>&1 | tee docs/long.txt
+	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers tests/e2e -v 2>&1 | tee docs/long.txt
 
-faults: install-dev servers ## Run N (40) histories of faults on the real servers: nothing is lost or done twice; SEED=… replays one
-	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--number $(or $(N),40))
+faults: install-dev servers ## Run N (40) histories of faults on the real servers; the last output is kept in docs/faults.txt; SEED=… replays one
+	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--number $(or $(N),40) --keep docs/faults.txt)
 
 lint: install-dev ## ruff, import-linter
 	$(BIN)/ruff check .

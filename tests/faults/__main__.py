@@ -7,8 +7,10 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.tables import when_and_where
 from tests.faults.ground import Embedded, Ground
 from tests.faults.histories import COVERING, History, draw, everything
 from tests.faults.running import Runner, Verdict
@@ -20,7 +22,7 @@ FRESH_EVERY = 500
 
 def main() -> int:
     """Run histories; 0 when no invariant was broken and, of the covering seeds, every named step was reached."""
-    wishes = _arguments()
+    wishes = arguments(sys.argv[1:])
     logging.basicConfig(level=logging.ERROR)
     clear_environment()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is mounted and started is to be undone
@@ -31,7 +33,8 @@ def main() -> int:
         suite.close()
 
 
-def _arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """What is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=480, help="begin no further history after so long")
     parser.add_argument("--at-least", type=int, default=COVERING, help="histories to run however long they take")
@@ -41,7 +44,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--profile", choices=("servers", "embedded"), default="servers")
     parser.add_argument("--lease", type=float, default=6.0, help="seconds of a lease")
     parser.add_argument("--home", type=Path, help="where data and logs go; kept")
-    return parser.parse_args()
+    parser.add_argument("--keep", type=Path, help="file for what was printed, under date and machine")
+    return parser.parse_args(words)
 
 
 class Suite:
@@ -54,10 +58,11 @@ class Suite:
         self._runner: Runner | None = None
         self._began = time.monotonic()
         self._verdicts: dict[History, Verdict] = {}
+        self._lines: list[str] = []
 
     def run(self) -> int:
-        """All that was asked for."""
-        _say(f"data and logs: {self._home}")
+        """All that was asked for; what it said is kept once it has come to its end, well or badly."""
+        self._say(f"data and logs: {self._home}")
         self._fresh()
         self._began = time.monotonic()
         for number, seed in enumerate(self._seeds()):
@@ -67,7 +72,10 @@ class Suite:
                 self._fresh()
             self._one(number, draw(seed, self._wishes.profile, self._wishes.lease))
         assert self._runner is not None
-        return self._sum_up(self._runner.kept_for_ever())
+        status = self._sum_up(self._runner.kept_for_ever())
+        if self._wishes.keep:
+            self._keep(self._wishes.keep)
+        return status
 
     def close(self) -> None:
         """End the stack; its data go unless something was broken or a home was given."""
@@ -95,7 +103,7 @@ class Suite:
         self._runner = Runner(self._stack)
         up = time.monotonic() - began
         self._runner.prepare()
-        _say(
+        self._say(
             f"the stack is up after {up:.0f} s, and ran each plot undisturbed in {time.monotonic() - began - up:.0f} s"
         )
 
@@ -112,9 +120,9 @@ class Suite:
         self._progress(number + 1, history, verdict)
         if verdict.broken:
             for line in verdict.broken:
-                _say(f"  BROKEN: {line}")
-            _say(f"  again: python -m tests.faults --profile {self._wishes.profile} --seed {history.seed}")
-            _say(f"  logs: {self._home}")
+                self._say(f"  BROKEN: {line}")
+            self._say(f"  again: python -m tests.faults --profile {self._wishes.profile} --seed {history.seed}")
+            self._say(f"  logs: {self._home}")
         if verdict.wrecked:
             self._fresh()
 
@@ -125,7 +133,7 @@ class Suite:
             total = max(self._wishes.at_least, round(self._wishes.seconds / mean))
         left = max(0.0, (total - done) * mean)
         word = "BROKEN" if verdict.broken else "whole"
-        _say(f"{done}/{total} {word} {verdict.seconds:5.1f} s, about {left:.0f} s left; {history}")
+        self._say(f"{done}/{total} {word} {verdict.seconds:5.1f} s, about {left:.0f} s left; {history}")
 
     def _sum_up(self, kept: list[str]) -> int:
         broken = [history.seed for history, verdict in self._verdicts.items() if verdict.broken]
@@ -135,12 +143,12 @@ class Suite:
         # Once more at the end: of a long log often only the last lines are kept.
         for history, verdict in self._verdicts.items():
             for line in verdict.broken:
-                _say(f"seed {history.seed}: {line[:1000]}")
+                self._say(f"seed {history.seed}: {line[:1000]}")
         for line in kept:
-            _say(line)
-        _say(f"{len(self._verdicts)} histories in {seconds:.0f} s, {len(broken)} broken {broken or ''}")
+            self._say(line)
+        self._say(f"{len(self._verdicts)} histories in {seconds:.0f} s, {len(broken)} broken {broken or ''}".rstrip())
         if lacking:
-            _say(f"never reached while armed: {', '.join(lacking)}")
+            self._say(f"never reached while armed: {', '.join(lacking)}")
         return 1 if broken or lacking or kept else 0
 
     def _covered(self) -> set[str]:
@@ -150,16 +158,20 @@ class Suite:
         faults = everything(self._wishes.profile, self._wishes.lease)
         return {fault.target for fault in faults if fault.kind == "point"}
 
+    def _say(self, line: str) -> None:
+        print(line, flush=True)
+        self._lines.append(line)
+
+    def _keep(self, file: Path) -> None:
+        heading = f"python -m tests.faults {' '.join(sys.argv[1:])}\n{when_and_where()}\n"
+        file.write_text("\n".join([heading, *self._lines, ""]))
+
     def _end_stack(self) -> None:
         if self._runner is not None:
             self._runner.close()
         if self._stack is not None:
             self._stack.stop()
         self._runner = self._stack = None
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":
