@@ -1,5 +1,6 @@
 """Engines: how each database is reached, by which login, and within which limits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -116,11 +117,9 @@ def lone_engine(url: URL, *, autocommit: bool = False) -> Engine:
 
 
 def _postgres(url: URL, limits: dict[str, int], **pool: Any) -> Engine:
-    given = {name: str(seconds * 1000) for name, seconds in limits.items()} | {"timezone": "UTC"}
     arguments = {
         "application_name": "aimic-ingest",
         "connect_timeout": CONNECT_S,
-        "options": " ".join(f"-c {name}={value}" for name, value in given.items()),
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -129,7 +128,28 @@ def _postgres(url: URL, limits: dict[str, int], **pool: Any) -> Engine:
     engine = create_engine(url, connect_args=arguments, hide_parameters=True, **pool)
     if limits:
         event.listen(engine, "do_connect", _connect_with_deadline)
+    # First, so that what SQLAlchemy asks of a new connection has its limits too.
+    event.listen(engine, "connect", _prepare_postgres(limits), insert=True)
     return engine
+
+
+def _prepare_postgres(limits: dict[str, int]) -> Callable[[Any, Any], None]:
+    """Limits (seconds) and time zone by SET on each new connection: a pooler such as PgBouncer refuses them among the
+    parameters of a start."""
+    given = {name: f"{seconds}s" for name, seconds in limits.items()} | {"timezone": "UTC"}
+    statement = "; ".join(f"SET {name} = '{value}'" for name, value in given.items())
+
+    def prepare(connection: Any, _: Any) -> None:
+        before = connection.autocommit
+        try:
+            connection.autocommit = True  # in a transaction they would be gone with its rollback
+            connection.execute(statement)
+            connection.autocommit = before
+        except BaseException:
+            connection.close()  # nobody has it yet who would
+            raise
+
+    return prepare
 
 
 def _connect_with_deadline(_: Any, __: Any, given: list[Any], named: dict[str, Any]) -> Any:

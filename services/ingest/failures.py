@@ -15,6 +15,31 @@ _WAITED = ("were busy with something else for too long", 1.0)
 _FULL = ("have no room left; the administrator has to make some", 30.0)
 _READ_ONLY = ("are kept by a server that may only be read just now", 5.0)
 _REFUSED = ("refuse our login; the administrator has to look at its settings", 30.0)
+_NAMELESS = (
+    "are kept by a host whose name can't be translated into an address; if that lasts, the administrator has to look "
+    "at the host in the records' addresses and at the name service",
+    5.0,
+)
+_UNTRUSTED = (
+    "are kept by a server whose certificate can't be checked; the administrator has to name the file of its authority "
+    "in the records' addresses (?sslmode=verify-full&sslrootcert=/path/ca.pem)",
+    30.0,
+)
+_MISNAMED = (
+    "are kept by a server whose certificate is for another host name; the administrator has to write the name that is "
+    "in the certificate into the records' addresses, or have a certificate made for the name that is there",
+    30.0,
+)
+_UNENCRYPTED = (
+    "are kept by a server that doesn't speak TLS, which sslmode in their addresses asks for; the administrator has to "
+    "switch it on in the server",
+    30.0,
+)
+_TLS = (
+    "can't be reached by TLS as it is set; the administrator has to look at sslmode, sslrootcert, sslcert and sslkey "
+    "in the records' addresses",
+    30.0,
+)
 
 _STATES: tuple[tuple[str, tuple[str, float]], ...] = (
     ("53100", _FULL),
@@ -40,9 +65,19 @@ _WORDS: tuple[tuple[str, tuple[str, float]], ...] = (
     ("pg_hba.conf", _REFUSED),
     ("is not permitted to log in", _REFUSED),
     ("permission denied for database", _REFUSED),
+    ("failed to resolve host", _NAMELESS),
+    ("could not translate host name", _NAMELESS),
+    ("does not match host name", _MISNAMED),
+    ("root certificate file", _UNTRUSTED),
+    ("certificate verify failed", _UNTRUSTED),
+    ("does not support SSL", _UNENCRYPTED),
+    ("certificate", _TLS),
+    ("private key", _TLS),
+    ("sslmode", _TLS),
 )
-"""The same of a connection that was refused: the driver gives its words without the SQLSTATE. Of a server that
-doesn't speak English we say only that it can't be reached."""
+"""The same of a connection that was refused, and of one that the driver refuses: it gives its words without the
+SQLSTATE; the first that fits. Of a server that doesn't speak English we say only that it can't be reached. "SSL" alone
+says nothing: a connection that is merely lost is told with it too."""
 
 
 @contextlib.contextmanager

@@ -216,3 +216,22 @@ def test_every_connection_has_its_limits_whatever_the_server_is_set_to(
     with database.read("a") as session:
         found = [session.scalar(text(f"SHOW {name}")) for name in (limits[2], *others[2:])]
     assert found == ["10min", "repeatable read", "on"]
+
+
+def test_limits_are_set_on_a_fresh_connection_and_need_no_parameter_of_its_start(replica: Replica) -> None:
+    database = replica()
+    limits = ["1min", "20s", "1min", "UTC"]
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
+    owner = database.owner
+    assert owner is not None
+    free = ["0", "0", "0", "UTC"]
+    for engine, wanted in (
+        *((database.engine, limits), (database.system_engine, limits)),
+        *((owner, free), (database.ear(), free)),
+    ):
+        with engine.connect() as connection:
+            wire: Any = connection.connection.driver_connection
+            assert "options" not in wire.info.get_parameters()  # which PgBouncer refuses
+            connection.rollback()
+            assert [connection.scalar(text(f"SHOW {name}")) for name in names] == wanted
+            assert wire.autocommit == (engine.get_execution_options().get("isolation_level") == "AUTOCOMMIT")

@@ -43,6 +43,32 @@ def test_what_passes_by_itself_is_told_with_a_time_and_without_its_inside(error:
     assert not {"patient", "INSERT", "10.0.0.7"} & set(caught.value.message.replace("'", " ").split())
 
 
+_AT = 'connection failed: connection to server at "10.0.0.7", port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("failed to resolve host 'db.example': [Errno -2] Name or service not known", "name can't be translated"),
+        ('could not translate host name "db.example" to address', "name can't be translated"),
+        (f'{_AT}root certificate file "/root/.postgresql/root.crt" does not exist', "sslmode=.*sslrootcert="),
+        (f"{_AT}SSL error: certificate verify failed", "sslmode=.*sslrootcert="),
+        (f'{_AT}server certificate for "db" does not match host name "db.example"', "for another host name"),
+        (f"{_AT}server does not support SSL, but SSL was required", "doesn't speak TLS"),
+        (f"{_AT}FATAL:  connection requires a valid client certificate", "sslcert and sslkey"),
+        ('connection is bad: weak sslmode "require" may not be used with sslrootcert=system', "look at sslmode"),
+        (f"{_AT}SSL SYSCALL error: EOF detected", "can't be reached just now"),
+        ("consuming input failed: SSL connection has been closed unexpectedly", "can't be reached just now"),
+    ],
+)
+def test_of_a_connection_that_cannot_be_made_it_is_said_who_has_to_do_what(said: str, words: str) -> None:
+    with pytest.raises(UnavailableError, match=words) as caught:
+        _raise(OperationalError(SQL, None, psycopg.OperationalError(said)))
+    assert caught.value.retry_after_s
+    for inside in ("10.0.0.7", "db.example", "/root", "SSL "):
+        assert inside not in caught.value.message
+
+
 @pytest.mark.parametrize(
     "error", [DataError(SQL, None, psycopg.DataError("NUL")), DataError(SQL, None, errors.StringDataRightTruncation())]
 )
