@@ -84,8 +84,9 @@ bench: install-dev servers ## Measure this machine and write the tables of bench
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.importing
 
-large: install-dev ## Import 100,000 images and watch the memory of every process (IMAGES=100000)
-	$(BIN)/python -m benchmarks.large --images $(or $(IMAGES),100000) --keep docs/large.txt
+large: install-dev servers ## Import 100,000 images, then 20 GiB, and watch every process's memory: docs/large.txt (IMAGES=100 GIB=1)
+	$(BIN)/python -m benchmarks.large --profile servers --compress --images $(or $(IMAGES),100000) \
+		--archive-gib $(or $(GIB),20) --keep docs/large.txt
 
 chaos: install-dev servers ## Three trainers, one killed every 20 s for ten minutes, and the same models (MINUTES=10)
 	$(BIN)/python -m benchmarks.chaos --minutes $(or $(MINUTES),10)
