@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from aimic.errors import AimicError, OverloadedError, TooLargeError
+from aimic.errors import AimicError, ConflictError, NotFoundError, OverloadedError, TooLargeError
 from services.ingest.uploads.schemas import Checksum
 from services.ingest.uploads.service import PIECE, Live, Staged, UploadService
 
@@ -83,7 +83,7 @@ class Body:
         return self._live
 
     async def abandon(self) -> None:
-        """Drop what was stored and never recorded."""
+        """Drop what was stored and is certainly not recorded."""
         staged, self._staged = self._staged, []
         if not staged:
             return
@@ -113,12 +113,18 @@ class Body:
 
     async def _record(self) -> None:
         upload = self._live.upload
-        self._live = await run_in_threadpool(self._service.record, self._site, upload.id, upload.offset, self._staged)
-        self._staged = []
+        staged, self._staged = self._staged, []
+        try:
+            self._live = await run_in_threadpool(self._service.record, self._site, upload.id, upload.offset, staged)
+        except (ConflictError, NotFoundError):
+            self._staged = staged
+            raise
+        # After any other trouble (no answer to the commit, a cancelled request) they may be recorded, and the next
+        # HEAD then says so: they are left, and go with the upload if they don't count.
 
 
 async def received(request: Request, body: Body) -> Live:
-    """The upload as it is after this body; whatever happens, nothing is left behind that doesn't count."""
+    """The upload as it is after this body; what came and certainly doesn't count is removed, whatever happens."""
     try:
         try:
             await body.receive(request)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from fastapi.testclient import TestClient
 
+from aimic.errors import UnavailableError
 from services.ingest.dependencies import Ingest
 from services.ingest.uploads import receiving, service
 from services.ingest.uploads.routes import router
@@ -216,6 +217,25 @@ def test_an_abandoned_upload_is_swept_with_what_was_never_recorded(client: TestC
     assert UploadService(parts).sweep() == 1
     assert len(_stored(parts)) == 1
     assert _offset(client, kept) == 5
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_bytes_whose_commit_was_never_answered_are_kept_since_they_may_count(
+    client: TestClient, parts: Ingest, monkeypatch: pytest.MonkeyPatch, checksum: bool
+) -> None:
+    path = _create(client, 10)
+    digest = {"upload-checksum": f"sha256 {_b64(hashlib.sha256(b'hello').digest())}"} if checksum else {}
+
+    def cut(point: str) -> None:
+        if point == "ingest.upload.recorded":
+            raise UnavailableError("The records can't be reached just now.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.faults, "point", cut)
+        assert _patch(client, path, 0, b"hello", **digest)[0] == 503
+    assert _offset(client, path) == 5
+    assert _patch(client, path, 5, b"world")[0] == 204
+    assert _content(parts, path) == b"helloworld"
 
 
 @pytest.mark.parametrize(
