@@ -13,6 +13,7 @@ from services.ingest.jobs import repository as jobs
 from services.ingest.tasks import presence, repository
 from services.ingest.tasks.claiming import NO_WORDS
 from services.ingest.tasks.tables import DyingObjectRow
+from services.ingest.tasks.values import prefix_of
 
 FORGET_EVERY_S = 600
 _AT_ONCE = 100
@@ -82,8 +83,12 @@ class Sweeper:
         return len(dying)
 
     def _unnamed(self, site: str, prefix: str) -> list[str]:
-        """What lies below a task's prefix and is in no result or checkpoint."""
-        with self._parts.database.read(site) as session:
-            task = repository.find(session, site, prefix.rstrip("/").rpartition("/")[2])
-            named = {*task.objects.values(), *task.checkpoint.values()}
+        """What lies below the prefix of a task and is in no result or checkpoint, or below that of an ended upload."""
+        owner = prefix.rstrip("/").rpartition("/")[2]
+        named = self._named(site, owner) if prefix == prefix_of(site, owner) else set()
         return [blob.key for blob in self._parts.blobs.list(prefix) if blob.key not in named]
+
+    def _named(self, site: str, task_id: str) -> set[str]:
+        with self._parts.database.read(site) as session:
+            task = repository.find(session, site, task_id)
+            return {*task.objects.values(), *task.checkpoint.values()}

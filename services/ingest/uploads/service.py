@@ -17,6 +17,7 @@ from aimic.errors import ConflictError, InvalidInputError, NotFoundError, TooLar
 from aimic.ports.blobs import Blobs
 from services.ingest.database import seconds
 from services.ingest.dependencies import Ingest
+from services.ingest.tasks.repository import let_die
 from services.ingest.uploads import repository
 from services.ingest.uploads.reading import open_pieces
 from services.ingest.uploads.tables import PieceRow, UploadRow
@@ -27,6 +28,8 @@ PIECE = 8 << 20
 SWEEP_EVERY_S = 60.0
 _SWEEP_BATCH = 100
 _DELETE_AT_ONCE = 8
+_LATE_S = 900.0
+"""No PATCH goes on for so long after its upload has ended."""
 
 
 @dataclass(frozen=True)
@@ -140,16 +143,18 @@ class UploadService:
 
     def purge(self, site: str, upload_id: str) -> None:
         """Remove the bytes, then the record: a crash in between is made good by the sweeper."""
-        blobs = self._parts.blobs
+        blobs, prefix = self._parts.blobs, f"{site}/uploads/{upload_id}/"
         with self._parts.database.read(site) as session:
             keys = {piece.key for piece in repository.pieces_of(session, site, upload_id)}
         # Housekeeping: the listing also finds what was staged and never recorded.
-        keys |= {blob.key for blob in blobs.list(f"{site}/uploads/{upload_id}/")}
+        keys |= {blob.key for blob in blobs.list(prefix)}
         with ThreadPoolExecutor(_DELETE_AT_ONCE, "purge") as pool:
             # Outside of any unit of work: thousands of deletes may take seconds, in which others want to write.
             list(pool.map(blobs.delete, keys))
         with self._parts.database.begin(site) as session:
             repository.remove(session, site, upload_id)
+            # A PATCH that another replica was storing meanwhile is refused, and its bytes may be left.
+            let_die(session, site, {prefix}, self._parts.database.now(session), _LATE_S)
 
     def sweep(self) -> int:
         """Forget expired uploads of all sites; how many went."""

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from aimic.errors import UnavailableError
 from services.ingest.dependencies import Ingest
+from services.ingest.tasks.sweeper import Sweeper
 from services.ingest.uploads import receiving, service
 from services.ingest.uploads.routes import router
 from services.ingest.uploads.service import UploadService, open_upload
@@ -217,6 +218,18 @@ def test_an_abandoned_upload_is_swept_with_what_was_never_recorded(client: TestC
     assert UploadService(parts).sweep() == 1
     assert len(_stored(parts)) == 1
     assert _offset(client, kept) == 5
+
+
+def test_bytes_that_another_replica_stored_for_an_ended_upload_do_not_stay(
+    client: TestClient, parts: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_LATE_S", 0.0)
+    path = _create(client, 10)
+    assert client.delete(path, headers=TUS).status_code == 204
+    UploadService(parts).stage("local", path.rsplit("/", 1)[-1], b"late")
+    assert len(_stored(parts)) == 1
+    Sweeper(parts).run_one()
+    assert not _stored(parts)
 
 
 @pytest.mark.parametrize("checksum", [False, True])
