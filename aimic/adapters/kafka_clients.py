@@ -29,6 +29,8 @@ OPEN_S = CONNECT_S + ANSWER_S
 """For a client to be there, whatever the other side does."""
 CLOSE_S = 1.5
 RETRY_S = 2.0
+DISTRUST_RETRY_S = 30.0
+_KEPT = "Nothing is lost: what is to be done is in the records, and is told when the broker is back."
 
 
 class DirectSocket(KafkaNetSocket):  # type: ignore[misc] # kafka-python has no types
@@ -118,17 +120,24 @@ _SETUP = ("socket_connection_setup_timeout_ms", "socket_connection_setup_timeout
 
 
 @contextlib.contextmanager
-def opening() -> Iterator[Network]:
-    """The network part for a client that is constructed in this block; closed when the block fails.
+def opening(cluster: Cluster) -> Iterator[Network]:
+    """The network part for a client that is constructed in this block; closed when the block fails. UnavailableError
+    when that is because of a certificate.
 
     kafka-python waits for a server's part of a TLS handshake without a limit; closing ends that wait too.
     """
     network = Network()
+    cluster.trust.theirs = cluster.trust.ours = None
     watchdog = threading.Timer(OPEN_S, network.close)
     watchdog.daemon = True
     watchdog.start()
     try:
         yield network
+    except KafkaError as error:
+        network.close()
+        if words := _distrust(cluster):
+            raise UnavailableError(f"{words} {_KEPT}", retry_after_s=DISTRUST_RETRY_S) from error
+        raise
     except BaseException:
         network.close()
         raise
@@ -137,10 +146,25 @@ def opening() -> Iterator[Network]:
         watchdog.join()
 
 
+def _distrust(cluster: Cluster) -> str | None:
+    """Which certificate is not accepted, and what to do."""
+    if why := cluster.trust.theirs:
+        return (
+            f"The certificate of the event log's broker is not trusted ({why}). Put its authority's certificate into "
+            "a file and name that in AIMIC_KAFKA_CA_FILE; in AIMIC_EVENTS_URL, name the broker as its certificate does."
+        )
+    if why := cluster.trust.ours:
+        return (
+            f"The event log's broker does not accept our certificate ({why}). Name one that it trusts in "
+            "AIMIC_KAFKA_CERT_FILE, and its key in AIMIC_KAFKA_KEY_FILE."
+        )
+    return None
+
+
 @contextlib.contextmanager
 def administrator(cluster: Cluster) -> Iterator[Any]:
     """An admin client for a few questions."""
-    with opening() as network:
+    with opening(cluster) as network:
         client = KafkaAdminClient(kafka_client=network, **arguments(cluster))
     try:
         yield client
@@ -169,7 +193,6 @@ def plain_errors() -> Iterator[None]:
     except (KafkaError, OSError, RuntimeError) as error:
         why = (str(error) or type(error).__name__)[:300]
         raise UnavailableError(
-            f"The broker of the event log can't be used just now ({why}). Nothing is lost: what is to be done is in "
-            "the records, and is told when the broker is back.",
+            f"The broker of the event log can't be used just now ({why}). {_KEPT}",
             retry_after_s=RETRY_S,
         ) from error

@@ -1,17 +1,32 @@
 """What every Kafka client is told, from the address and the settings: where, how it is encrypted, and who we are."""
 
+import re
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from aimic.settings import Settings
 
 PORT = 9092
+_OF_OURS = re.compile("ALERT_.*(CERTIFICATE|_CA$)")
+"""OpenSSL's names of what a server says that doesn't accept a client's certificate."""
+
+
+@dataclass
+class Trust:
+    """Why a certificate was not accepted lately; kafka-python forgets it."""
+
+    theirs: str | None = None
+    """What is wrong with the broker's."""
+    ours: str | None = None
+    """What the broker says of ours."""
 
 
 class TlsSocket(ssl.SSLSocket):
     """Closes itself when the two can't agree, or is left: kafka-python forgets such a socket and takes another."""
+
+    trust: ClassVar[Trust]
 
     def do_handshake(self, block: bool = False) -> None:
         """As always, or close."""
@@ -19,9 +34,24 @@ class TlsSocket(ssl.SSLSocket):
             super().do_handshake(block)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise  # not yet
-        except BaseException:
+        except BaseException as error:
+            self._note(error)
             self.close()
             raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """As always. The broker looks at our certificate when for us the handshake is over, and hangs up then."""
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLError as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: BaseException) -> None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self.trust.theirs = error.verify_message
+        elif isinstance(error, ssl.SSLError) and _OF_OURS.search(error.reason or ""):
+            self.trust.ours = error.reason.replace("_", " ").lower()
 
     def __del__(self) -> None:
         self.close()
@@ -36,6 +66,7 @@ class Cluster:
     """Copies of each topic that we make; -1: as the broker is set."""
     security: dict[str, Any] = field(default_factory=dict, repr=False)
     """Arguments of kafka-python's clients. Holds the password, so it is never printed."""
+    trust: Trust = field(default_factory=Trust, repr=False, compare=False)
 
 
 def cluster_of(settings: Settings) -> Cluster:
@@ -53,8 +84,9 @@ def cluster_of(settings: Settings) -> Cluster:
     if not servers or url.path.strip("/") or url.query:
         raise SystemExit("AIMIC_EVENTS_URL: expected kafka://host:port[,host:port]. Nothing was started.")
     tls = url.scheme == "kafka+tls"
-    security = {"security_protocol": _protocol(tls, bool(settings.kafka_username))} | _tls(settings, tls)
-    return Cluster(servers, settings.kafka_replication, security | _user(settings))
+    trust = Trust()
+    security = {"security_protocol": _protocol(tls, bool(settings.kafka_username))} | _tls(settings, tls, trust)
+    return Cluster(servers, settings.kafka_replication, security | _user(settings), trust)
 
 
 def _with_port(server: str) -> str:
@@ -66,7 +98,7 @@ def _protocol(tls: bool, user: bool) -> str:
     return ("SASL_" if user else "") + ("SSL" if tls else "PLAINTEXT")
 
 
-def _tls(settings: Settings, tls: bool) -> dict[str, Any]:
+def _tls(settings: Settings, tls: bool, trust: Trust) -> dict[str, Any]:
     """The context is made here and not by kafka-python, so that a wrong file is told at the start."""
     files = (settings.kafka_ca_file, settings.kafka_cert_file, settings.kafka_key_file)
     if not tls:
@@ -83,7 +115,7 @@ def _tls(settings: Settings, tls: bool) -> dict[str, Any]:
     except (OSError, ssl.SSLError) as error:
         named = ", ".join(str(file) for file in files if file)
         raise SystemExit(f"The certificates for Kafka can't be read ({named}): {error}. Nothing was started.") from None
-    context.sslsocket_class = TlsSocket
+    context.sslsocket_class = type("TlsSocket", (TlsSocket,), {"trust": trust})
     return {"ssl_context": context}
 
 

@@ -22,7 +22,7 @@ class Producer:
 
     def __init__(self, cluster: Cluster) -> None:
         """KafkaError when the broker can't be reached."""
-        with opening() as self._network:
+        with opening(cluster) as self._network:
             self._producer: Any = KafkaProducer(
                 kafka_client=self._network,
                 client_id="aimic",

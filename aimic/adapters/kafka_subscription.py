@@ -124,7 +124,7 @@ class KafkaSubscription:
             raise
 
     def _connect(self) -> None:
-        with opening() as network:
+        with opening(self._cluster) as network:
             consumer = KafkaConsumer(
                 kafka_client=network,
                 client_id=f"aimic-{self._group}",

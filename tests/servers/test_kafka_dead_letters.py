@@ -25,7 +25,7 @@ WAIT_S = 60.0
 @pytest.fixture
 def letters(cluster: Cluster) -> Iterator[Callable[[str, int], list[Any]]]:
     """`letters(group, count)`: what this group put aside."""
-    with opening() as network:
+    with opening(cluster) as network:
         consumer = KafkaConsumer(kafka_client=network, metrics_enabled=False, **arguments(cluster))
 
     def read(group: str, count: int) -> list[Any]:

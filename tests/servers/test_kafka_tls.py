@@ -112,6 +112,8 @@ def test_without_any_of_the_proofs_it_is_away_in_plain_words(wishes: dict[str, A
     with pytest.raises(UnavailableError) as refused:
         events.ping()
     assert "broker" in refused.value.message and str(value) not in refused.value.message
+    if wrong != "kafka_password":
+        assert f"AIMIC_{wrong.upper()}" in refused.value.message
     events.close()
 
 
