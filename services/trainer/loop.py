@@ -19,8 +19,10 @@ from services.trainer.draws import batches, epoch_order, flips_turns
 from services.trainer.machine import Machine
 from services.trainer.step import Stepper, logits_of
 
-CHECKPOINT_SHARE = 20
-"""Training takes at least this many times as long as writing its checkpoints."""
+CHECKPOINT_SHARE = 100
+"""Training takes at least this many times as long as writing its checkpoints, so that these cost no more than 1 %."""
+LONGEST_PAUSE_S = 300.0
+"""But no more than this is at stake, however slowly a network is written."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,7 @@ class Fit:
         if self._context.stop.is_set():
             self._save()
             raise StoppedError
-        pause = max(self._context.spec.checkpoint_s, CHECKPOINT_SHARE * self._save_took)
-        if time.monotonic() - self._saved_at >= pause:
+        if self._due(self._context.spec.checkpoint_s):
             self._save()
 
     def _close_epoch(self, epoch: int) -> None:
@@ -139,10 +140,13 @@ class Fit:
         )
         self._context.report.epoch(log, network=self.net.network, fold=self._context.claim.task.fold)
         faults.point("child.epoch.done")
-        pause = max(self._context.spec.epoch_checkpoint_s, CHECKPOINT_SHARE * self._save_took)
-        if self._context.stop.is_set() or time.monotonic() - self._saved_at >= pause:
+        if self._context.stop.is_set() or self._due(self._context.spec.epoch_checkpoint_s):
             self._save()
         self._context.check_stop()
+
+    def _due(self, wished_s: float) -> bool:
+        pause = max(wished_s, min(CHECKPOINT_SHARE * self._save_took, LONGEST_PAUSE_S))
+        return time.monotonic() - self._saved_at >= pause
 
     def _validate(self, epoch: int) -> Scores | None:
         part = self._plan.validate

@@ -138,11 +138,16 @@ def test_an_epoch_that_was_judged_on_nothing_says_so(make_lab: MakeLab) -> None:
     assert [report.data["part"] for report in lab.reports if report.kind is ProgressKind.EPOCH] == [None]
 
 
-@pytest.mark.parametrize(("pause", "checkpoints"), [(1e-6, 3), (1e9, 0)])
-def test_how_often_an_epoch_leaves_a_checkpoint_can_be_set(
-    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, pause: float, checkpoints: int
+@pytest.mark.parametrize(
+    ("pause", "share", "longest", "checkpoints"),
+    [(1e-6, 0, 300, 3), (1e9, 0, 300, 0), (1e-6, 1e9, 300, 1), (1e-6, 1e9, 0, 3)],
+    ids=["wished often", "wished never", "writing is slow", "but not too much is at stake"],
+)
+def test_how_often_an_epoch_leaves_a_checkpoint(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, pause: float, share: float, longest: float, checkpoints: int
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", share)
+    monkeypatch.setattr(loop, "LONGEST_PAUSE_S", longest)
     lab = make_lab(epochs=3)
     context = lab.context(lab.claim(TaskKind.FOLD, fold=0))
     spec = context.spec.model_copy(update={"epoch_checkpoint_s": pause})
