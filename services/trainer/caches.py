@@ -1,5 +1,6 @@
 """Prepared pixels and features can always be made again, so they may not fill the disk."""
 
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -17,8 +18,13 @@ def forget_old(cache: Path, limit: int, now: float) -> None:
 
     `now` in seconds since 1970, like the files' times.
     """
-    found = [(marks.stat().st_mtime, marks.parent) for marks in cache.glob(f"*/*/{MARKS}")]
-    sizes = {folder: _bytes(folder) for _, folder in found}
+    found: list[tuple[float, Path]] = []
+    sizes: dict[Path, int] = {}
+    for marks in cache.glob(f"*/*/{MARKS}"):
+        # Another trainer on the same disk tidies too, and may have removed it since it was listed.
+        with contextlib.suppress(FileNotFoundError):
+            opened, sizes[marks.parent] = marks.stat().st_mtime, _bytes(marks.parent)
+            found.append((opened, marks.parent))
     total = sum(sizes.values())
     for opened, folder in sorted(found):
         if total <= limit or now - opened < IN_USE_S:

@@ -1,9 +1,12 @@
 """A task's directory on this machine: ours while we live, anybody's to remove afterwards."""
 
 import fcntl
+import logging
 import shutil
 from pathlib import Path
 from typing import BinaryIO
+
+logger = logging.getLogger(__name__)
 
 LOCK = "lock"
 
@@ -34,9 +37,18 @@ class Scratch:
 def clear_left(parent: Path) -> None:
     """Remove what killed trainers left; their checkpoints are with ingest. Those at work are left alone."""
     for lock in parent.glob(f"*/{LOCK}"):
-        with lock.open("ab") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(lock.parent, ignore_errors=True)
+        try:
+            _remove_if_left(lock)
+        except FileNotFoundError:
+            continue  # another trainer that begins on this disk was quicker
+        except OSError as error:
+            logger.warning("what a trainer left could not be removed", extra={"reason": str(error)})
+
+
+def _remove_if_left(lock: Path) -> None:
+    with lock.open("ab") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(lock.parent, ignore_errors=True)

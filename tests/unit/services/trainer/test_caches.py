@@ -1,12 +1,16 @@
 """What may be forgotten, and what may not."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from services.trainer import caches
 from services.trainer.caches import IN_USE_S, forget_old
 from services.trainer.rows import MARKS, RowCache
+from services.trainer.scratch import LOCK, clear_left
 
 NOW = 2_000_000_000.0
 
@@ -37,3 +41,39 @@ def test_opening_a_cache_counts_as_use(tmp_path: Path) -> None:
     folder = _cache(tmp_path, "a", 9 * IN_USE_S)
     RowCache(folder, 4, (1 << 20,), "u1")
     assert (folder / MARKS).stat().st_mtime != NOW - 9 * IN_USE_S
+
+
+@pytest.mark.parametrize("when", ["listed", "measured"])
+def test_another_trainer_that_tidies_too_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    gone, old, new = (_cache(tmp_path, name, days * IN_USE_S) for name, days in (("a", 9), ("b", 8), ("c", 2)))
+    listed = list(tmp_path.glob(f"*/*/{MARKS}"))
+
+    def measured(folder: Path) -> int:
+        if folder == gone:
+            shutil.rmtree(folder)
+        return sum(1 << 20 for _ in folder.iterdir())
+
+    if when == "listed":
+        monkeypatch.setattr(Path, "glob", lambda *_: iter(listed))
+        shutil.rmtree(gone)
+    else:
+        monkeypatch.setattr(caches, "_bytes", measured)
+    forget_old(tmp_path, 2 << 20, NOW)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_what_killed_trainers_left_goes_though_another_removes_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "left", "odd"):
+        (tmp_path / name).mkdir()
+    for name in ("gone", "left"):
+        (tmp_path / name / LOCK).touch()
+    (tmp_path / "odd" / LOCK).mkdir()
+    listed = [tmp_path / name / LOCK for name in ("gone", "odd", "left")]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(listed))
+    shutil.rmtree(tmp_path / "gone")
+    clear_left(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["odd"]
