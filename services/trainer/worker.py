@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 KEEP_CHILD_S = 60.0
 """Idle time after which the child, and the memory that torch takes, is given up."""
 TIDY_EVERY_S = 3600.0
+AWAY_S = 5.0
+"""Pause after ingest could not be reached or could not give a task: wake-ups don't shorten it, since whatever is
+away would be asked again and again."""
 LOOK_S = 0.5
 """Longest wait for a wake-up before looking whether we should stop."""
 
@@ -116,13 +119,21 @@ class Worker:
             self._children.close()
         if now - self._tidied_at > TIDY_EVERY_S:
             self._tidied_at = now
-            limit = int(self._settings.trainer_cache_gib * 2**30)
-            forget_old(self._settings.home / "cache", limit, time.time())
+            self._tidy()
         self._listener.start()
+        if self._away:
+            self._stopping.wait(min(AWAY_S, self._settings.poll_s))
         end = now + self._settings.poll_s
         while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
             if self._listener.wait(min(left, LOOK_S)):
                 return
+
+    def _tidy(self) -> None:
+        limit = int(self._settings.trainer_cache_gib * 2**30)
+        try:
+            forget_old(self._settings.home / "cache", limit, time.time())
+        except OSError as error:
+            logger.warning("old prepared images could not be removed", extra={"reason": str(error)})
 
     def _close(self) -> None:
         self._claims.close()

@@ -1,6 +1,7 @@
 """When a worker asks, and when it ends; ingest and the event log are played here."""
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,29 @@ def test_an_ingest_that_is_away_is_no_reason_to_end_but_not_ready(
     made.run()
     assert ingest.left == 0
     assert made.not_ready() == "ingest can't be reached"
+
+
+@pytest.mark.timeout(10)
+def test_wake_ups_don_t_make_it_ask_again_and_again_what_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "AWAY_S", 0.2)
+    ingest = PlayedIngest(4, away=True)
+    began = time.monotonic()
+    _worker(tmp_path, ingest, PlayedEvents(wakes=True), trainer_poll_s=1000).run()
+    assert ingest.left == 0
+    assert time.monotonic() - began > 0.55
+
+
+@pytest.mark.timeout(10)
+def test_a_disk_that_can_not_be_tidied_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(worker, "forget_old", broken)
+    ingest = PlayedIngest(3)
+    _worker(tmp_path, ingest, PlayedEvents(), trainer_poll_s=0.05).run()
+    assert ingest.left == 0
 
 
 def test_the_child_gets_its_threads_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
