@@ -18,18 +18,25 @@ from aimic.settings import Settings
 from services.local.servers.minio import Minio
 from services.local.servers.together import fields
 from services.trainer import transfer
+from tests.contract.moto_store import Moto
 
 Reopen = Callable[[], Blobs]
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.servers)])
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    with Moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "moto", pytest.param("minio", marks=pytest.mark.servers)])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
     """A way to open the same store, as another process or a restart would."""
-    if request.param == "s3":
-        server: Minio = request.getfixturevalue("minio_server")
-        settings = Settings(home=tmp_path, **fields(server.environment(bucket=None)))
-    else:
+    if request.param == "local":
         settings = Settings(home=tmp_path, blobs_url=f"file://{tmp_path}/objects")
+    else:
+        server: Minio | Moto = request.getfixturevalue(f"{request.param}_server")
+        settings = Settings(home=tmp_path, **fields(server.environment(bucket=None)))
     return lambda: wiring.blobs(settings)
 
 
@@ -275,9 +282,8 @@ def test_ping_is_quiet_when_the_store_is_there(blobs: Blobs) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_leftover_threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.node.get_closest_marker("servers"):
-        request.getfixturevalue("minio_server")  # whose threads are not ours
+def _no_leftover_threads(reopen: Reopen) -> Iterator[None]:
+    # The store is there by now: its threads are not ours.
     before = threading.active_count()
     yield
     assert threading.active_count() == before
