@@ -1,12 +1,14 @@
-"""`s3+http(s)://host[:port]/bucket[?region=…]`, read and checked."""
+"""`s3+http(s)://host[:port]/bucket[?region=…&style=…]`, read and checked."""
 
+import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from minio.helpers import check_bucket_name
 
-FORM = "s3+https://host[:port]/bucket[?region=…]"
+FORM = "s3+https://host[:port]/bucket[?region=…&style=…]"
+STYLES = ("path", "virtual")
 _AWS_REGION = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.amazonaws\.com(?:\.cn)?$")
 
 
@@ -29,6 +31,9 @@ class Address(NamedTuple):
     bucket: str
     region: str
     worker_endpoint: Endpoint
+    style: str = ""
+    """Where requests name the bucket: `path` (host/bucket/key) or `virtual` (bucket.host/key). When it is empty, the
+    way that the host is known for: virtual on AWS and Alibaba, path elsewhere."""
 
 
 def parse(url: str, worker_url: str = "") -> Address:
@@ -37,8 +42,8 @@ def parse(url: str, worker_url: str = "") -> Address:
     endpoint = _endpoint(parts, "AIMIC_BLOBS_URL", "s3+")
     bucket = parts.path.strip("/")
     query = parse_qs(parts.query, keep_blank_values=True)
-    if parts.fragment or query.keys() - {"region"} or not all(query.get("region", ["-"])):
-        raise ValueError(f"AIMIC_BLOBS_URL: only ?region=NAME may follow the bucket ({FORM}).")
+    if parts.fragment or query.keys() - {"region", "style"} or not all(query.get("region", ["-"])):
+        raise ValueError(f"AIMIC_BLOBS_URL: only region=NAME and style=path or virtual may follow the bucket ({FORM}).")
     try:
         check_bucket_name(bucket, strict=True)
     except ValueError:
@@ -46,7 +51,32 @@ def parse(url: str, worker_url: str = "") -> Address:
             f"AIMIC_BLOBS_URL: {bucket!r} can't be the name of a bucket (3 to 63 of a-z, 0-9, '-' and '.'): {FORM}."
         ) from None
     worker = _endpoint(urlsplit(worker_url), "AIMIC_S3_WORKER_URL", "") if worker_url else endpoint
-    return Address(endpoint, bucket, _region(parts, query), worker)
+    return Address(endpoint, bucket, _region(parts, query), worker, _style(query, bucket, (endpoint, worker)))
+
+
+def _style(query: dict[str, list[str]], bucket: str, endpoints: tuple[Endpoint, ...]) -> str:
+    (style,) = query.get("style", [""])[-1:]
+    if "style" in query and style not in STYLES:
+        raise ValueError("AIMIC_BLOBS_URL: style is path (host/bucket/key) or virtual (bucket.host/key).")
+    if style != "virtual":
+        return style
+    if any(_is_number(endpoint.host) for endpoint in endpoints):
+        raise ValueError("AIMIC_BLOBS_URL: style=virtual puts the bucket before the host, which must be a name then.")
+    if "." in bucket and any(endpoint.secure for endpoint in endpoints):
+        # The client would fall back to paths without a word.
+        raise ValueError(
+            f"AIMIC_BLOBS_URL: no certificate is for {bucket}.host; style=virtual needs a bucket without '.'."
+        )
+    return style
+
+
+def _is_number(host: str) -> bool:
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _region(parts: SplitResult, query: dict[str, list[str]]) -> str:

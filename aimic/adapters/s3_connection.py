@@ -111,7 +111,7 @@ class Connection:
 
     def _client(self, endpoint: Endpoint, pool: urllib3.PoolManager) -> Minio:
         access, secret = self._keys
-        return Minio(
+        made = Minio(
             endpoint.host,
             access_key=access,
             secret_key=secret,
@@ -119,6 +119,11 @@ class Connection:
             region=self.address.region,
             http_client=pool,
         )
+        if self.address.style == "virtual":
+            made.enable_virtual_style_endpoint()
+        elif self.address.style == "path":
+            made.disable_virtual_style_endpoint()
+        return made
 
 
 def _no_bucket(bucket: str, why: str, remedy: str) -> UnavailableError:

@@ -80,6 +80,32 @@ def test_a_store_with_its_own_authority_region_and_dots(
         presigned.read(blobs.url_to_get("a", 60), "it")
 
 
+class _NamedMinio(Minio):
+    """A store that looks for the bucket before its own name."""
+
+    def spec(self) -> PartSpec:
+        spec = super().spec()
+        return spec.model_copy(update={"environment": {**spec.environment, "MINIO_DOMAIN": "store.example"}})
+
+
+def test_a_store_that_finds_the_bucket_in_the_hosts_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _NamedMinio(tmp_path / "named") as server:
+        # Nobody knows these names here; asked as a proxy, the store gets the requests as they are.
+        monkeypatch.setenv("HTTP_PROXY", server.endpoint)
+        monkeypatch.delenv("http_proxy", raising=False)
+        url = "s3+http://store.example/cells?style=virtual"
+        blobs = S3Blobs.of(Settings(home=tmp_path, **{**fields(server.environment()), "blobs_url": url}))
+        data = os.urandom(9 * MIB)
+        blobs.put("a/b", data)
+        assert blobs.get("a/b") == data
+        assert [info.key for info in blobs.list("a/")] == ["a/b"]
+        signed = blobs.url_to_get("a/b", 60)
+        assert signed.startswith("http://cells.store.example/a/b?")
+        with presigned.open_client(None) as through:
+            monkeypatch.setattr(presigned, "client", lambda: through)
+            assert presigned.read(signed, "it") == data
+
+
 class _EncryptingMinio(Minio):
     """A store that keeps a key to encrypt with."""
 

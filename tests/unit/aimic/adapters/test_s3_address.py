@@ -33,9 +33,22 @@ def test_workers_may_know_the_store_by_another_name() -> None:
     assert found.worker_endpoint == ("s3.hospital.example", True)
 
 
+def test_the_style_is_left_to_the_host_unless_it_is_named() -> None:
+    assert parse("s3+https://store/aimic").style == ""
+    assert parse("s3+https://store/aimic?style=path").style == "path"
+    assert parse("s3+https://store:9000/aimic?region=ward-7&style=virtual").style == "virtual"
+    assert parse("s3+http://store/cells.of.2026?style=virtual").style == "virtual"
+
+
 @pytest.mark.parametrize(
     ("url", "worker", "words"),
     [
+        ("s3+http://store/aimic?style=dns", "", "path .* or virtual"),
+        ("s3+http://store/aimic?style=", "", "path .* or virtual"),
+        ("s3+http://10.0.0.7:9000/aimic?style=virtual", "", "must be a name"),
+        ("s3+http://[::1]:9000/aimic?style=virtual", "", "must be a name"),
+        ("s3+http://store/aimic?style=virtual", "http://10.0.0.7", "must be a name"),
+        ("s3+https://store/cells.of.2026?style=virtual", "", "certificate"),
         ("s3+http://store", "", "bucket"),
         ("s3+http://store/a/b", "", "bucket"),
         ("s3+http://store/UP", "", "bucket"),

@@ -29,6 +29,7 @@ class Request(NamedTuple):
     query: dict[str, list[str]]
     headers: dict[str, str]
     body: bytes
+    host: str
 
 
 Answer = Callable[[Request], "urllib3.HTTPResponse | Exception"]
@@ -46,7 +47,7 @@ class Store(urllib3.PoolManager):
         parts = urlsplit(url)
         headers = {name.lower(): value for name, value in more["headers"].items()}
         query = parse_qs(parts.query, keep_blank_values=True)
-        self.seen.append(Request(method, parts.path, query, headers, more.get("body") or b""))
+        self.seen.append(Request(method, parts.path, query, headers, more.get("body") or b"", parts.netloc))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         answered = answer(self.seen[-1])
         if isinstance(answered, Exception):
@@ -113,6 +114,19 @@ def test_what_may_pass_is_asked_again_with_growing_pauses_for_a_bounded_time(
     assert len(pauses) > 5
     assert sum(pauses) <= s3_connection.RETRY_S
     assert max(pauses) <= 2
+
+
+def test_those_who_failed_together_do_not_come_back_together(blobs: S3Blobs, store: Store, pauses: list[float]) -> None:
+    store.answers = [_breaks]
+    runs: list[list[float]] = []
+    for _ in range(2):
+        pauses.clear()
+        with pytest.raises(UnavailableError):
+            blobs.stat("a")
+        runs.append([*pauses])
+    one, other = runs
+    assert all(mine != theirs for mine, theirs in zip(one, other, strict=False))
+    assert all(0 <= pause <= min(2.0, 0.1 * 2**turn) for run in runs for turn, pause in enumerate(run))
 
 
 def test_a_full_store_is_not_pestered(blobs: S3Blobs, store: Store) -> None:
@@ -251,6 +265,45 @@ def test_addresses_name_the_host_that_workers_reach(store: Store, tmp_path: Path
         assert parse_qs(parts.query)["X-Amz-Expires"] == [str(7 * 24 * 3600)]
         assert "hunter2" not in url
     assert [(seen.method, seen.path) for seen in store.seen] == [("HEAD", "/cells")]
+
+
+AWS = "s3.eu-central-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path"),
+    [
+        ("s3+http://store:9000/cells", "store:9000", "/cells/a/b"),
+        ("s3+http://store:9000/cells?style=path", "store:9000", "/cells/a/b"),
+        ("s3+http://store:9000/cells?style=virtual", "cells.store:9000", "/a/b"),
+        (f"s3+https://{AWS}/cells", f"cells.{AWS}", "/a/b"),
+        (f"s3+https://{AWS}/cells?style=path", AWS, "/cells/a/b"),
+    ],
+)
+def test_the_bucket_stands_in_the_path_or_before_the_host(
+    store: Store, tmp_path: Path, url: str, host: str, path: str
+) -> None:
+    settings = Settings(home=tmp_path, blobs_url=url, s3_access_key="a", s3_secret_key="s")
+    blobs = S3Blobs.of(settings)
+    store.answers = [_says(200)]
+    blobs.put("a/b", b"data")
+    assert [(seen.host, seen.path) for seen in store.seen] == [(host, path)]
+    for signed in map(urlsplit, (blobs.url_to_get("a/b", 60), blobs.url_to_put("a/b", 60))):
+        assert (signed.netloc, signed.path) == (host, path)
+
+
+def test_workers_get_addresses_in_the_style_that_is_named(store: Store, tmp_path: Path) -> None:
+    blobs = S3Blobs.of(
+        Settings(
+            home=tmp_path,
+            blobs_url="s3+http://store/cells?style=virtual",
+            s3_worker_url="https://s3.hospital.example",
+            s3_access_key="a",
+            s3_secret_key="s",
+        )
+    )
+    parts = urlsplit(blobs.url_to_get("a/b", 60))
+    assert (parts.netloc, parts.path) == ("cells.s3.hospital.example", "/a/b")
 
 
 @pytest.mark.parametrize(
