@@ -1,6 +1,5 @@
 """Objects as files of one directory tree: the embedded mode's store."""
 
-import errno
 import os
 import shutil
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from aimic.disks import FULL
 from aimic.errors import ConflictError, FullError, NotFoundError, UnavailableError
 from aimic.ports.blobs import PIECE, BlobInfo, check_range, key_parts
 
@@ -21,7 +21,6 @@ _ASIDE = "~"
 """So begin the files that writers to `url_to_put` have not renamed yet."""
 _ASIDE_MAX_AGE_S = 600
 """Seconds after the last write to such a file after which its writer must be dead."""
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class LocalBlobs:
@@ -232,7 +231,7 @@ def _explained(error: OSError, key: str) -> Exception:
         return NotFoundError(f"There is no object {key}.")
     if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
         return ConflictError(f"{key} is both an object and the beginning of another object's name.")
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return _full()
     return UnavailableError(
         f"The object store can't be used ({error.strerror}). What was stored before is safe; "

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
@@ -12,7 +11,7 @@ from minio.helpers import DictType
 from aimic.adapters.s3_checksums import SHA256_HEADER
 from aimic.adapters.s3_connection import Connection
 from aimic.adapters.s3_parts import PART, Source, fill, put_parts
-from aimic.errors import FullError
+from aimic.disks import temporary_file
 from aimic.ports.blobs import PIECE
 
 
@@ -49,10 +48,10 @@ def _looked_at(file: BinaryIO, head: bytes, start: int | None) -> Iterator[Sourc
         file.seek(start)
         yield Source(file, size, sha256)
         return
-    with tempfile.TemporaryFile() as copy:
-        sha256, size = _digest(head, file, cast("BinaryIO", copy))
+    with temporary_file() as copy:
+        sha256, size = _digest(head, file, copy)
         copy.seek(0)
-        yield Source(cast("BinaryIO", copy), size, sha256)
+        yield Source(copy, size, sha256)
 
 
 def _digest(head: bytes, file: BinaryIO, copy: BinaryIO | None) -> tuple[str, int]:
@@ -61,17 +60,6 @@ def _digest(head: bytes, file: BinaryIO, copy: BinaryIO | None) -> tuple[str, in
         digest.update(piece)
         size += len(piece)
         if copy is not None:
-            _keep(copy, piece)
+            copy.write(piece)
         piece = file.read(PIECE)
     return digest.hexdigest(), size
-
-
-def _keep(copy: BinaryIO, piece: bytes) -> None:
-    try:
-        copy.write(piece)
-        copy.flush()
-    except OSError as error:
-        raise FullError(
-            f"The temporary disk of this machine can't hold what is to be stored ({error.strerror}). Nothing was "
-            f"stored; make room in {tempfile.gettempdir()} and try again."
-        ) from error

@@ -1,10 +1,10 @@
 """From an exception to the sentence that the person who started the job reads."""
 
-import errno
 import signal
 import traceback
 from typing import Literal, NamedTuple
 
+from aimic.disks import FULL
 from aimic.errors import AimicError, CorruptError, FullError, InvalidInputError, UnavailableError
 from services.trainer.presigned import AddressExpiredError
 
@@ -34,7 +34,7 @@ def describe(error: BaseException) -> Failure:
         return Failure(error.message[:2000], detail, not isinstance(error, InvalidInputError | CorruptError))
     if is_out_of_memory(error):
         return Failure(OUT_OF_MEMORY, detail, True)
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and error.errno in FULL:
         reason = f"The disk of the training machine is full. {KEPT} Free some space and start the job again."
         return Failure(reason, detail, True)
     reason = (

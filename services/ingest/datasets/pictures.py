@@ -1,11 +1,11 @@
 """Thumbnails of a whole data set, aside in a temporary file: a hundred thousand of them are 700 MB."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from aimic.disks import temporary_file
 from aimic.imaging.features import THUMB
 
 _BYTES = THUMB * THUMB * 3
@@ -26,8 +26,11 @@ class Picture(NamedTuple):
 
 @contextmanager
 def spilled(pixels: Sequence[str], thumbs: Iterable[bytes]) -> Iterator[tuple[Picture, ...]]:
-    """Pictures (SHA-256 of the pixels, thumbnail) in their order, good within the block."""
-    with tempfile.TemporaryFile() as file:
+    """Pictures (SHA-256 of the pixels, thumbnail) in their order, good within the block.
+
+    FullError when there is no room for them on the temporary disk.
+    """
+    with temporary_file() as file:
         for thumb in thumbs:
             file.write(thumb)
         file.flush()

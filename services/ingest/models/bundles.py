@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from aimic.disks import scarce
 from aimic.errors import TooLargeError
 from aimic.nets.bundle import BundleInfo, inspect, unpack
 from aimic.nets.bundle_archive import LARGEST_BUNDLE
@@ -35,10 +36,10 @@ def clear_scratch(scratch: Path) -> None:
 def opened(pieces: Iterable[bytes], scratch: Path) -> Iterator[tuple[Path, str, BundleInfo]]:
     """The exported file, its bundle's hash and description; every byte is checked. Gone after the block.
 
-    InvalidInputError for what is no bundle, CorruptError for a changed one.
+    InvalidInputError for what is no bundle, CorruptError for a changed one, FullError when the disk has no room.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch) as name:
+    with scarce(scratch), tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch) as name:
         file = Path(name) / "exported"
         size = 0
         with file.open("wb") as out:

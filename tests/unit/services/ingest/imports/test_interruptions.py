@@ -1,7 +1,9 @@
 """Imports that are killed, starved, overtaken or stopped: nothing committed is lost, nothing comes in twice."""
 
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -52,6 +54,7 @@ def test_a_killed_import_goes_on_from_its_last_batch(
     lab: Any, make_lab: Callable[[], Any], draw: Draw, sandbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bringing, "BATCH", 2)
+    monkeypatch.setattr(bringing, "BATCH_S", 60.0)  # however slow this machine is, each batch has two
     files = cells(draw, 5) | {"basophil/a.txt": b"1", "basophil/b.txt": b"2"}
     started = lab.start(files)
     with monkeypatch.context() as patch:
@@ -97,6 +100,18 @@ def test_a_full_disk_makes_the_import_wait_and_say_so_and_go_on(
             _wait_over(lab)
     state = lab.finish(started)
     assert (state.status, state.error) == ("done", None)
+
+
+def test_a_full_temporary_disk_makes_the_import_wait_too(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = lab.start(cells(draw))
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "r+b"))
+        for _ in range(4):
+            assert lab.worker.run_one()
+            state = ImportService(lab.parts).show("local", started.id)
+            assert (state.status, state.phase) == ("ready", "waiting") and "make room" in str(state.error)
+            _wait_over(lab)
+    assert lab.finish(started).status == "done"
 
 
 def test_an_import_that_waits_lets_the_next_one_go_first(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:

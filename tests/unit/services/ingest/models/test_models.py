@@ -1,7 +1,13 @@
 """The registry: bundles checked, numbered, served, promoted, exported and imported."""
 
 import base64
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from aimic.events import ModelsChanged
 from services.ingest.relay import Relay
@@ -75,6 +81,22 @@ def test_a_changed_or_foreign_file_is_not_registered(scene: Any) -> None:
         answer = scene.client.post("/api/v1/models/import", json={"upload": _upload(scene, bad)})
         assert answer.status_code == 422, answer.text
     assert len(scene.client.get("/api/v1/models").json()["items"]) == 1
+
+
+def test_a_full_disk_of_ingest_is_told_and_the_upload_stays(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, upload = tempfile.TemporaryDirectory, _upload(scene, b"a model")
+
+    @contextlib.contextmanager
+    def full(**wishes: Any) -> Iterator[str]:
+        with real(**wishes) as name:
+            (Path(name) / "exported").symlink_to("/dev/full")
+            yield name
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryDirectory", full)
+        answer = scene.client.post("/api/v1/models/import", json={"upload": upload})
+    assert answer.status_code == 503 and "make room" in answer.json()["detail"], answer.text
+    assert scene.client.post("/api/v1/models/import", json={"upload": upload}).status_code == 422
 
 
 def test_a_package_without_a_whole_bundle_is_refused_and_the_job_goes_on(scene: Any) -> None:
