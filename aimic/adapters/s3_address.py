@@ -65,7 +65,7 @@ def _style(query: dict[str, list[str]], bucket: str, endpoints: tuple[Endpoint, 
     if "." in bucket and any(endpoint.secure for endpoint in endpoints):
         # The client would fall back to paths without a word.
         raise ValueError(
-            f"AIMIC_BLOBS_URL: no certificate is for {bucket}.host; style=virtual needs a bucket without '.'."
+            f"AIMIC_BLOBS_URL: no certificate is for {bucket}.host; style=virtual by https needs a bucket without '.'."
         )
     return style
 

@@ -120,9 +120,9 @@ class Connection:
             http_client=pool,
         )
         if self.address.style == "virtual":
-            made.enable_virtual_style_endpoint()
+            made.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call] # the client left it out
         elif self.address.style == "path":
-            made.disable_virtual_style_endpoint()
+            made.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call] # the client left it out
         return made
 
 
