@@ -1,4 +1,4 @@
-"""Nothing rests on a listing of the store: where that is refused, imports and jobs are done, and remains stay longer."""
+"""Nothing rests on a listing of the store: where that is refused, imports and jobs are done, and only remains stay."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
