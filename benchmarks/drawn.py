@@ -24,11 +24,11 @@ def png(seed: int, side: int = 16) -> bytes:
     )
 
 
-def folder(root: Path, count: int, side: int = 16) -> Path:
-    """`count` PNGs in a folder per kind."""
+def folder(root: Path, count: int, side: int = 16, first: int = 0) -> Path:
+    """`count` PNGs in a folder per kind, numbered from `first`."""
     for kind in KINDS:
         (root / kind).mkdir(parents=True)
-    for number in range(count):
+    for number in range(first, first + count):
         (root / KINDS[number % len(KINDS)] / f"{number:06d}.png").write_bytes(png(number, side))
     return root
 

@@ -20,14 +20,15 @@ MIB = 1 << 20
 
 
 class Peak:
-    """The largest resident memory of a process, and of its children, within the block."""
+    """The resident memory of a process before and after the block; the largest of it, and of its children, within."""
 
     def __init__(self, service: Service) -> None:
         self._process = psutil.Process(service.pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.before = self._process.memory_info().rss
-        self.own, self.child = self.before, 0
+        self.after = self.own = self.before
+        self.child = 0
 
     def _run(self) -> None:
         while not self._over.wait(0.1):
@@ -45,6 +46,7 @@ class Peak:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self.after = self._process.memory_info().rss
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +62,25 @@ def ingest(
             yield made
 
 
-def test_a_thousand_images_take_little_more_memory_than_none(ingest: Service, tmp_path: Path) -> None:
-    cells = folder(tmp_path / "cells", 1000)
-    with Client(ingest.url) as client, Peak(ingest) as peak:
-        done = client.datasets.import_(cells, "many")
-        assert (done.status, done.stored, done.refused) == (ImportStatus.DONE, 1000, 0), done.error
-        settings = TrainSettings(networks=("mobilenet_v2",), weights="none")
-        assert client.jobs.create(JobRequest(dataset="many", settings=settings)).status is Status.READY
-    # 1 KiB an image is what 10^5 images may take of the 512 MiB, beside libraries and what is held at once.
-    assert peak.own - peak.before < 100 * MIB
-    assert peak.own < 300 * MIB and peak.child < 200 * MIB
+def test_five_hundred_images_more_leave_and_take_as_good_as_nothing(ingest: Service, tmp_path: Path) -> None:
+    count = 500
+    parts = [folder(tmp_path / f"cells{first}", count, first=first) for first in (0, count)]
+    peaks = []
+    with Client(ingest.url) as client:
+        for part in parts:
+            with Peak(ingest) as peak:
+                done = client.datasets.import_(part, "many")
+                assert (done.status, done.stored, done.refused) == (ImportStatus.DONE, count, 0), done.error
+                settings = TrainSettings(networks=("mobilenet_v2",), weights="none")
+                assert client.jobs.create(JobRequest(dataset="many", settings=settings)).status is Status.READY
+            peaks.append(peak)
+    warm, more = peaks
+    # The first lot loads code and fills the buffers of what is in work at once. The second leaves 3 to 5 MiB and peaks
+    # 3 to 14 MiB higher, not all of it by image. So what is seen here is 20 KiB an image that stay, and no less: that
+    # 10^5 images keep below 512 MiB is measured by `make large`.
+    assert more.after - more.before < 10 * MIB
+    assert more.own - warm.own < 20 * MIB
+    assert more.own < 300 * MIB and more.child < 200 * MIB
 
 
 def test_an_archive_s_size_is_nothing_to_memory(ingest: Service) -> None:
