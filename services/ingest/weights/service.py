@@ -1,17 +1,20 @@
 """Weights files of a site: kept by their hash. They are read by trainers only, and with weights_only=True."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
 from aimic.domain.site import Principal
-from aimic.errors import InvalidInputError
+from aimic.errors import ConflictError, InvalidInputError, UnavailableError
 from services.ingest.audit.service import record
 from services.ingest.dependencies import Ingest
 from services.ingest.uploads import repository
 from services.ingest.uploads.service import UploadService, finished_row, open_upload
 from services.ingest.weights.schemas import WeightsFile
+
+logger = logging.getLogger(__name__)
 
 LIMIT = 4 << 30
 """Bytes; the largest of the ten networks has 550 MB."""
@@ -20,10 +23,16 @@ _MAGICS = (b"PK\x03\x04", b"\x80\x02")
 
 
 def keep(parts: Ingest, principal: Principal, upload_id: str) -> WeightsFile:
-    """Store a finished upload under its hash; InvalidInputError when it is no weights file."""
+    """Store a finished upload under its hash; InvalidInputError when it is no weights file, ConflictError while an
+    import reads it."""
     site = principal.site
     with parts.database.begin(site) as session:
         row = finished_row(session, parts, site, upload_id)
+        if row.used_by is not None:
+            raise ConflictError(
+                f"An import is reading this upload of {row.filename} and removes it when it is done. Nothing was "
+                "changed. To keep the file as weights, send it once more, as an upload of its own."
+            )
         name, file = open_upload(session, parts.blobs, site, upload_id)
         if not 0 < row.length <= LIMIT:
             raise InvalidInputError(f"{name} has {row.length:,} bytes; weights files have up to {LIMIT:,}.")
@@ -39,18 +48,29 @@ def keep(parts: Ingest, principal: Principal, upload_id: str) -> WeightsFile:
 
 
 def noted(session: Session, parts: Ingest, principal: Principal, upload_id: str, kept: WeightsFile) -> WeightsFile:
-    """Write down that the file was kept, and let the upload go."""
+    """Write down that the file was kept, and let the upload go, unless an import took it up meanwhile."""
     row = repository.find(session, principal.site, upload_id, lock=True)
     now = parts.database.now(session)
-    if row is not None:
+    if row is not None and row.used_by is None:
         row.expires_at = now
     record(session, now, principal.site, principal.name, "weights.add", kept.sha256)
     return kept
 
 
 def release(parts: Ingest, principal: Principal, upload_id: str) -> None:
-    """Remove the upload's own bytes."""
-    UploadService(parts).purge(principal.site, upload_id)
+    """Remove the upload's own bytes if it is over. The weights are kept by now, so whoever sent them need not wait."""
+    try:
+        if _is_over(parts, principal.site, upload_id):
+            UploadService(parts).purge(principal.site, upload_id)
+    except UnavailableError as error:  # it has expired, so the sweeper removes it later
+        logger.info("an upload whose weights are kept stays for now", extra={"reason": error.message})
+
+
+def _is_over(parts: Ingest, site: str, upload_id: str) -> bool:
+    """Whether nobody wants the upload, now or later: nobody takes up an expired one."""
+    with parts.database.begin(site) as session:
+        row = repository.find(session, site, upload_id, lock=True)
+        return row is not None and row.used_by is None and row.expires_at <= parts.database.now(session)
 
 
 def _check(name: str, head: bytes) -> None:
