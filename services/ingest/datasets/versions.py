@@ -22,11 +22,18 @@ from services.ingest.datasets.tables import DatasetRow, VersionRow
 from services.ingest.dependencies import Ingest
 
 
-def make_version(parts: Ingest, site: str, dataset_id: str, principal: str, check: Callable[[], None]) -> int:
+def make_version(
+    parts: Ingest,
+    site: str,
+    dataset_id: str,
+    principal: str,
+    check: Callable[[], None],
+    lock: Callable[[Session], None],
+) -> int:
     """The number of the version that holds what the data set has now; the newest one's when nothing changed.
 
-    `check` is called between the long steps and may raise to stop. InvalidInputError when every picture
-    is set aside.
+    `check` is called between the long steps and may raise to stop; `lock` first thing in the unit of work that writes,
+    and raises when another has the work now. InvalidInputError when every picture is set aside.
     """
     with parts.database.read(site) as session:
         contents = gather(session, session.get_one(DatasetRow, (site, dataset_id)))
@@ -45,6 +52,7 @@ def make_version(parts: Ingest, site: str, dataset_id: str, principal: str, chec
     check()
     try:
         with parts.database.begin(site) as session:
+            lock(session)
             row = _row(parts, session, dataset_id, contents, principal)
             row.analysis_key, row.findings = key, [finding.model_dump(mode="json") for finding in findings]
             session.add(row)

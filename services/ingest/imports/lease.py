@@ -5,6 +5,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.orm import Session
+
 from aimic.errors import AimicError, StaleFenceError
 from services.ingest.database import announce
 from services.ingest.dependencies import Ingest
@@ -40,6 +42,11 @@ class Held:
         if self.parts.workers.stopping.is_set():
             raise StoppedError
 
+    def lock(self, session: Session) -> None:
+        """Hold the import to the end of a unit of work, so that nobody takes it over before what is written there is
+        committed; StaleFenceError when another has it."""
+        locked(self, repository.find(session, self.site, self.id, lock=True))
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -62,6 +69,8 @@ class Held:
                 return
             except AimicError:
                 logger.warning("a lease could not be renewed; it is tried again", extra={"import_id": self.id})
+            except Exception:  # without this thread the work would be given away, whatever went wrong once
+                logger.exception("a lease could not be renewed; it is tried again", extra={"import_id": self.id})
 
 
 def update(held: Held, **values: object) -> None:

@@ -94,7 +94,7 @@ class ImportWorker:
             self._fail(held, self._nothing(counts))
             return
         update(held, phase="checking", eta_s=None)
-        version = make_version(self._parts, row.site, row.dataset_id, row.created_by, held.check)
+        version = make_version(self._parts, row.site, row.dataset_id, row.created_by, held.check, held.lock)
         self._finish(held, version)
 
     def _lookup(self, site: str) -> Callable[[Sequence[str]], dict[str, str]]:

@@ -1,6 +1,7 @@
 """Imports that are killed, starved, overtaken or stopped: nothing committed is lost, nothing comes in twice."""
 
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 
 from aimic.errors import ConflictError, UnavailableError
-from services.ingest.datasets.tables import ObjectRow
-from services.ingest.imports import batches, bringing, worker
+from services.ingest.datasets import describing, versions
+from services.ingest.datasets.tables import ObjectRow, VersionRow
+from services.ingest.imports import batches, bringing, lease, worker
+from services.ingest.imports.lease import Held
 from services.ingest.imports.service import ImportService
 from services.ingest.imports.tables import ImportRow
 
@@ -156,6 +159,40 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(
         assert lab.worker.run_one()
     state = ImportService(lab.parts).show("local", started.id)
     assert (state.status, state.seen) == ("running", 2)
+
+
+def test_a_worker_that_lost_its_lease_makes_no_version(lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = lab.start(cells(draw))
+    real = describing.describe
+
+    def describe(*arguments: Any) -> Any:
+        with lab.parts.database.begin("local") as session:
+            session.get_one(ImportRow, ("local", started.id)).fence += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(versions, "describe", describe)
+    assert lab.worker.run_one()
+    with lab.parts.database.read("local") as session:
+        assert session.query(VersionRow).count() == 0
+
+
+def test_an_error_in_renewing_the_lease_does_not_end_the_renewing(
+    lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.start(cells(draw))
+    row = lab.worker._claim()
+    errors, renewed = [RuntimeError("unforeseen")], threading.Event()
+
+    def extend(*_: Any) -> None:
+        if errors:
+            raise errors.pop()
+        renewed.set()
+
+    monkeypatch.setattr(lease, "extend", extend)
+    held = Held(lab.parts, row.site, row.id, row.fence)
+    held._lease_s = 0.03
+    with held:
+        assert renewed.wait(5)
 
 
 def test_a_process_that_stops_hands_the_import_back(lab: Any, make_lab: Callable[[], Any], draw: Draw) -> None:
