@@ -54,6 +54,8 @@ class Listener:
                 if self.listening.is_set():
                     pause = FIRST_PAUSE_S
                     logger.warning("no connection to listen on; the records are polled until there is one again")
+            except Exception:
+                logger.exception("listening failed; it is tried again, and the records are polled meanwhile")
             finally:
                 self.listening.clear()
             self._stopping.wait(pause)
