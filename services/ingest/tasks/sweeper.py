@@ -1,11 +1,13 @@
 """What time itself brings: leases that ran out, objects that nothing names any more, old idempotency keys."""
 
+import logging
 import time
 
 from sqlalchemy import delete, select
 
 from aimic import faults
 from aimic.domain.work import MAX_ATTEMPTS
+from aimic.errors import UnavailableError
 from services.ingest.dependencies import Ingest
 from services.ingest.idempotency import forget_old
 from services.ingest.jobs import lifecycle
@@ -14,6 +16,8 @@ from services.ingest.tasks import presence, repository
 from services.ingest.tasks.claiming import NO_WORDS
 from services.ingest.tasks.tables import DyingObjectRow
 from services.ingest.tasks.values import prefix_of
+
+logger = logging.getLogger(__name__)
 
 FORGET_EVERY_S = 600
 _AT_ONCE = 100
@@ -45,10 +49,22 @@ class Sweeper:
         with database.read("*") as session:
             now = database.now(session)
             found = [(row.site, row.id, row.fence, row.attempt) for row in repository.with_lease_before(session, now)]
-        new = [task for task in found if (task[1], task[2]) not in self._woken or task[3] >= MAX_ATTEMPTS]
-        self._woken = {(task_id, fence) for _, task_id, fence, _ in found}
-        for site, task_id, fence, _ in new:
+        self._woken &= {(task_id, fence) for _, task_id, fence, _ in found}
+        for site, task_id, fence, attempt in found:
+            if (task_id, fence) not in self._woken or attempt >= MAX_ATTEMPTS:
+                self._try(site, task_id, fence)
+
+    def _try(self, site: str, task_id: str, fence: int) -> None:
+        """What stands in one task's way, such as a lock of a replica that lost power, keeps no other back."""
+        about = {"site": site, "task": task_id}
+        try:
             self._expired(site, task_id, fence)
+        except UnavailableError as error:
+            logger.warning("an expired lease is looked at again later", extra=about | {"reason": error.message})
+        except Exception:
+            logger.exception("an expired lease could not be dealt with; it is tried again", extra=about)
+        else:
+            self._woken.add((task_id, fence))
 
     def _expired(self, site: str, task_id: str, fence: int) -> None:
         with self._parts.database.begin(site) as session:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from aimic.errors import UnavailableError
+from services.ingest.jobs import lifecycle
 from services.ingest.jobs.lifecycle import LEFTOVERS_AFTER_S
 from services.ingest.models.bundles import clear_scratch
+from services.ingest.tasks.repository import let_die
 from services.ingest.tasks.sweeper import Sweeper
 
 
@@ -52,6 +55,33 @@ def test_a_failed_task_s_checkpoint_goes(scene: Any) -> None:
     scene.tell(claim, "fail", reason="broken")
     Sweeper(scene.parts).run_one()
     assert _under(scene, claim) == set()
+
+
+@pytest.mark.parametrize("error", [UnavailableError("The records are away."), RuntimeError("unforeseen")])
+def test_what_stands_in_one_lost_task_s_way_keeps_nothing_else_back(
+    scene: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    lost = [scene.start() and scene.claim() for _ in range(3)]
+    left = scene.write(lost[0], 1, state=b"x")["state"]
+    scene.later(31)
+    with scene.parts.database.begin("local") as session:
+        let_die(session, "local", {left}, scene.parts.database.now(session))
+    woken, stuck, real = [], {lost[1]["task"]["id"]}, lifecycle.wake
+
+    def wake(session: Any, task: Any, now: Any) -> None:
+        if task.id in stuck:
+            raise error
+        woken.append(task.id)
+        real(session, task, now)
+
+    monkeypatch.setattr(lifecycle, "wake", wake)
+    sweeper = Sweeper(scene.parts)
+    sweeper.run_one()
+    assert sorted(woken) == sorted({claim["task"]["id"] for claim in lost} - stuck)
+    assert not scene.parts.blobs.exists(left)
+    stuck.clear()
+    sweeper.run_one()
+    assert sorted(woken) == sorted(claim["task"]["id"] for claim in lost), "each once, the stuck one when it could be"
 
 
 @pytest.mark.parametrize("end", ["cancel", "fail"])
