@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from aimic import wiring
 from aimic.errors import AimicError
-from aimic.events import TOPICS
+from aimic.events import DEAD, TOPICS
 from services.ingest.database import Database
 from services.ingest.failures import plain_errors
 from services.ingest.migrate import schema
@@ -42,9 +42,14 @@ def _told(settings: LocalSettings, holder: dict[str, Any] | None) -> Settings | 
     return Settings(home=settings.home, **servers.fields())
 
 
+class _Note(str):
+    """Words of a server that can be used, where a person should look at something all the same."""
+
+
 def _looked(name: str, look: Callable[[], str]) -> Check:
     try:
-        return Check(name=name, state="ok", words=look())
+        words = look()
+        return Check(name=name, state="note" if isinstance(words, _Note) else "ok", words=words)
     except AimicError as error:
         return Check(name=name, state="problem", words=error.message)
     except SystemExit as error:  # how settings say in words that they can't be meant
@@ -73,14 +78,32 @@ def _events(settings: Settings) -> str:
 
     with plain_errors(), administrator(cluster_of(settings)) as admin:
         brokers = len(admin.describe_cluster()["brokers"])
-        have = set(admin.list_topics())
-    missing = sorted({topic.name for topic in TOPICS} - have)
+        missing = sorted({topic.name for topic in TOPICS} - set(admin.list_topics()))
+        letters = 0 if missing else _dead_letters(admin)
     if missing:
         raise SystemExit(
             f"Kafka answers, and the topics {', '.join(missing)} are missing. Ingest makes them when it starts and "
             "may; else have whoever runs Kafka make them."
         )
-    return f"Kafka, {brokers} broker{'s' if brokers > 1 else ''}, all {len(TOPICS)} topics"
+    words = f"Kafka, {brokers} broker{'s' if brokers > 1 else ''}, all {len(TOPICS)} topics"
+    if not letters:
+        return words
+    return _Note(
+        f"{words}; the topic {DEAD} keeps {letters} record{'s' if letters > 1 else ''} that could not be read, each "
+        "with the reason in its headers. Look who writes there that isn't AIMIC, or is of another version."
+    )
+
+
+def _dead_letters(admin: Any) -> int:
+    """Records in the dead-letter topic that its retention has not ended yet."""
+    from kafka import TopicPartition
+    from kafka.admin import OffsetSpec
+
+    (topic,) = admin.describe_topics([DEAD])
+    parts = [TopicPartition(DEAD, part["partition_index"]) for part in topic["partitions"]]
+    first = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.EARLIEST))
+    behind = admin.list_partition_offsets(dict.fromkeys(parts, OffsetSpec.LATEST))
+    return sum(behind[part].offset - first[part].offset for part in parts)
 
 
 def _objects(settings: Settings) -> str:

@@ -20,10 +20,11 @@ from services.local.servers.server import Server
 
 USER = "postgres"
 """The operating system's user, when we are root: PostgreSQL refuses to run as root."""
-LOGINS = ("owner", "app", "system")
 DATABASE = "aimic"
 ROLES = Path(__file__).with_name("roles.sql")
 """What an administrator of any PostgreSQL runs once for us."""
+_VARIABLES = {"owner": "AIMIC_RECORDS_OWNER", "app": "AIMIC_RECORDS", "system": "AIMIC_RECORDS_SYSTEM"}
+"""Login → how the names of its settings begin."""
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -51,9 +52,8 @@ class PostgresDatabase:
 
     def environment(self, port: int | None = None) -> dict[str, str]:
         """`AIMIC_RECORDS_…` for all three logins; `port` of a proxy before the server."""
-        names = {"app": "AIMIC_RECORDS", "system": "AIMIC_RECORDS_SYSTEM", "owner": "AIMIC_RECORDS_OWNER"}
-        made = {f"{name}_URL": self.url(login, port) for login, name in names.items()}
-        files = {f"{name}_PASSWORD_FILE": str(self._server.secret_file(login)) for login, name in names.items()}
+        made = {f"{name}_URL": self.url(login, port) for login, name in _VARIABLES.items()}
+        files = {f"{name}_PASSWORD_FILE": str(self._server.secret_file(login)) for login, name in _VARIABLES.items()}
         return made | files
 
 
@@ -146,13 +146,13 @@ class Postgres(Server):
         with self.administrator() as connection:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
                 return
-        # By its input, not its arguments, which every user of the machine can read.
-        passwords = "".join(f"\\set {login}_password '{self.secret(login)}'\n" for login in LOGINS)
+        # By the environment, not by arguments, which every user of the machine can read.
+        passwords = {f"{name}_PASSWORD": self.secret(login) for login, name in _VARIABLES.items()}
         done = subprocess.run(
-            (str(self._programs() / "psql"), "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
-             "-p", str(self.port), "-U", "postgres", "-d", "postgres"),
-            input=passwords + ROLES.read_text(),
-            env={"PGPASSWORD": self.secret("postgres"), "PATH": os.defpath},
+            (str(self._programs() / "psql"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres",
+             "-d", "postgres"),
+            input=ROLES.read_text(),
+            env={"PGPASSWORD": self.secret("postgres"), "PATH": os.defpath, **passwords},
             capture_output=True,
             text=True,
             check=False,

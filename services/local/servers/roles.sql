@@ -1,6 +1,10 @@
--- The database and its three logins, made once by an administrator of the PostgreSQL server:
---   psql -h HOST -U postgres -v owner_password=… -v app_password=… -v system_password=… -f roles.sql
+-- The database and its three logins, made once by an administrator of the PostgreSQL server with psql 14 or newer.
+-- The passwords come from the environment: a command's arguments can be read by every user of the machine.
 -- Doing it again changes nothing but the passwords.
+\set ON_ERROR_STOP on
+\getenv owner_password AIMIC_RECORDS_OWNER_PASSWORD
+\getenv app_password AIMIC_RECORDS_PASSWORD
+\getenv system_password AIMIC_RECORDS_SYSTEM_PASSWORD
 SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS', name)
   FROM (VALUES ('aimic_owner'), ('aimic_app'), ('aimic_system')) AS wanted (name)
   WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
