@@ -60,9 +60,10 @@ class Context:
         return tuple(self.claim.classes[label] for label in self.claim.split.classes)
 
     def check_stop(self) -> None:
-        """Raise StoppedError when we were asked to stop."""
+        """Raise StoppedError when we were asked to stop; else let the worker know, now and then, that we live."""
         if self.stop.is_set():
             raise StoppedError
+        self.report.alive()
 
     def file(self, name: str) -> Path:
         """Where to write an object of the result."""

@@ -34,6 +34,7 @@ class _Reader:
 
     def __call__(self, index: int) -> NDArray[np.uint8]:
         """uint8 [S, S, 3] of image `index` of the manifest."""
+        self._context.report.alive()
         sample = self._context.spec.samples[index]
         what = f"image {sample.sha256[:12]}"
         if sample.url is None:

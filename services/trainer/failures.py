@@ -58,6 +58,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
 
 
+def of_silence(seconds: float, last_words: str) -> Failure:
+    """What to say of a child that lived, said nothing for so long and was ended."""
+    reason = (
+        f"The training process gave no sign of life for {max(1, round(seconds / 60))} minutes, so it was ended; a "
+        f"GPU's driver or a disk may hang. {KEPT} It is tried again from its last checkpoint. If it happens again, "
+        "restart the training machine."
+    )
+    return Failure(reason, last_words[-_DETAIL:], True)
+
+
 def of_death(code: int, last_words: str) -> Failure:
     """What to say of a child that ended without a word; `code` as subprocess gives it."""
     detail = last_words[-_DETAIL:]

@@ -74,7 +74,7 @@ def run_fold(context: Context) -> Outcome:
     assert fold is not None
     fit, images, facts = _fit(context, fold_plan(context, fold))
     reported = context.claim.split.reported(fold)
-    logits = logits_of(fit.net, fit.machine.device, images, reported)
+    logits = logits_of(fit.net, fit.machine.device, images, reported, context.report.alive)
     files = {oof.NAME: context.file(oof.NAME)}
     oof.OutOfFold.of(reported, context.targets, fold, logits).write(files[oof.NAME])
     if context.claim.serve == f"fold:{fold}":

@@ -148,6 +148,7 @@ def fold_head(context: Context, known: NDArray[np.float32], fold: int) -> FoldHe
             standard(_part(known, inner)),
             targets[inner],
             classes,
+            context.check_stop,
         )
     strength = choice.strength if choice else MIDDLE_STRENGTH
     head = _final_head(context, known, sorted([*train, *inner]), strength, choice.head if choice else None)
@@ -159,7 +160,7 @@ def _final_head(
 ) -> Head:
     x = _part(known, part)
     standard = Standard.of(x)
-    problem = Problem(standard(x), context.targets[part], len(context.classes))
+    problem = Problem(standard(x), context.targets[part], len(context.classes), context.check_stop)
     return problem.solve(strength, start, FINAL_TOLERANCE).folded(standard)
 
 

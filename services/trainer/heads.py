@@ -4,6 +4,7 @@ The same objective as scikit-learn's LogisticRegression with C = 1 / (2 λ n), t
 Each head has its own step lengths and its own end, so that a fold alone gives the same head as among others.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,11 @@ class Problem:
     the penalty wants.
     """
 
-    def __init__(self, features: Floats, targets: NDArray[np.int64], classes: int) -> None:
+    def __init__(
+        self, features: Floats, targets: NDArray[np.int64], classes: int, at_step: Callable[[], None] = lambda: None
+    ) -> None:
+        """`at_step()` at each of the hundreds of steps, which may end it by raising something."""
+        self._at_step = at_step
         self._y = torch.from_numpy(targets)
         self._classes = classes
         x = torch.from_numpy(np.ascontiguousarray(features))
@@ -88,6 +93,7 @@ class Problem:
         scale = self._scale(begin, strength)
 
         def value_and_slope(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+            self._at_step()
             value, slope = self._value_and_slope(torch.from_numpy(flat).view_as(scale) * scale, strength)
             return value, (slope * scale).numpy().ravel()
 
@@ -157,10 +163,11 @@ def choose_strength(
     inner_features: Floats,
     inner_targets: NDArray[np.int64],
     classes: int,
+    at_step: Callable[[], None] = lambda: None,
 ) -> Choice:
     """λ from LAMBDAS by the inner part's loss; features are standardised already. Of equals, the stronger."""
     losses: dict[float, float] = {}
-    problem = Problem(features, targets, classes)
+    problem = Problem(features, targets, classes, at_step)
     head: Head | None = None
     best: Choice | None = None
     worse = 0

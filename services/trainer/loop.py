@@ -153,7 +153,7 @@ class Fit:
         if not part:
             return None
         self._context.report.batch("validate", 0, len(part), epoch=epoch + 1, epochs=self._plan.epochs)
-        logits = logits_of(self.net, self.machine.device, self._pixels, part)
+        logits = logits_of(self.net, self.machine.device, self._pixels, part, self._context.report.alive)
         return scores(self._context.targets[list(part)], logits)
 
     def _score(self, judged: Scores | None) -> float | None:

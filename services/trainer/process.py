@@ -22,6 +22,10 @@ MOST_TASKS = 50
 """Tasks after which a child is replaced, so that memory that leaks somewhere is given back."""
 
 
+KILL_S = 10.0
+"""Longest wait for the end of a child that was killed."""
+
+
 class ChildProcess:
     """`python -m services.trainer.child`. Spawned, never forked: threads and GPUs don't survive a fork."""
 
@@ -92,7 +96,13 @@ class ChildProcess:
     def close(self) -> None:
         """End it, at once if it still runs, and free its pipes."""
         self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(KILL_S)
+        except subprocess.TimeoutExpired:
+            # It hangs within the system (a driver, a disk), which ends it when that lets go. Its pipes stay open:
+            # closing them would wait for the threads that read them, and so for it.
+            logger.error("the child can't be ended; it is left alone", extra={"child": self.pid})
+            return
         for thread in self._threads:
             thread.join(2)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

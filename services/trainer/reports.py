@@ -10,12 +10,14 @@ from aimic.domain.job import EpochLog, ProgressKind
 
 BATCH_EVERY_S = 0.5
 """Batch progress is for the eye; more often than this is noise."""
+ALIVE_EVERY_S = 10.0
+"""A child that has nothing to report says so often that it lives."""
 
 
 class Report(Value):
     """One line. `files` are paths on this machine, by the object name they should get."""
 
-    event: Literal["progress", "checkpoint", "result", "failed", "stopped"]
+    event: Literal["alive", "progress", "checkpoint", "result", "failed", "stopped"]
     kind: ProgressKind | None = None
     data: dict[str, Any] = {}
     step: int = 0
@@ -34,11 +36,19 @@ class Reporter:
         self._stream = stream
         self._lock = threading.Lock()
         self._last_batch = float("-inf")
+        self._sent_at = time.monotonic()
 
     def _send(self, report: Report) -> None:
         with self._lock:
+            self._sent_at = time.monotonic()
             self._stream.write(report.model_dump_json(exclude_defaults=True) + "\n")
             self._stream.flush()
+
+    def alive(self) -> None:
+        """The work goes on, whatever else there is to say; left out when something was said lately. To be called at
+        every step of what may take hours, by who does it: a thread that only says this would hide that it hangs."""
+        if time.monotonic() - self._sent_at >= ALIVE_EVERY_S:
+            self._send(Report(event="alive"))
 
     def batch(self, phase: str, done: int, total: int, images_per_s: float | None = None, **more: Any) -> None:
         """Where we are within a phase; left out when the last one is fresh and this isn't the end."""

@@ -14,7 +14,7 @@ from aimic.domain.work import Claim, ProgressItem
 from aimic.errors import AimicError, UnavailableError
 from services.trainer import metrics
 from services.trainer.api import ClaimedTask
-from services.trainer.failures import describe, of_death
+from services.trainer.failures import describe, of_death, of_silence
 from services.trainer.grace import Grace
 from services.trainer.line import Line
 from services.trainer.process import ChildProcess, Children
@@ -70,6 +70,8 @@ class TaskRun:
         self._child: ChildProcess | None = None
         self._last: Report | None = None
         """The report that ended the child's work."""
+        self._heard_at = 0.0
+        """When the child last said something, or was given its task."""
         self._beginnings = 0
         self._in_vain = 0
         """Beginnings that came no further than to the store."""
@@ -109,6 +111,7 @@ class TaskRun:
         if self._child is None:
             self._child = self._children.get(self._claim.settings.threads or 1)
         self._child.begin(directory)
+        self._heard_at = time.monotonic()
 
     def _insist(self, call: Callable[[], T]) -> T:
         """What ingest answers once it is there. There is nothing yet that a wait could save, so none when stopping."""
@@ -128,9 +131,14 @@ class TaskRun:
         while not self._grace.over(CHILD_SHARE):
             assert self._child is not None
             if (report := self._child.next_report(0.2)) is not None:
+                self._heard_at = time.monotonic()
                 self._hear(report)
             elif (code := self._child.ended()) is not None:
                 reason, detail, retry = of_death(code, self._child.last_words)
+                return Report(event="failed", reason=reason, detail=detail, retry=retry)
+            elif time.monotonic() - self._heard_at > self._settings.trainer_silence_s:
+                reason, detail, retry = of_silence(self._settings.trainer_silence_s, self._child.last_words)
+                self._child.close()
                 return Report(event="failed", reason=reason, detail=detail, retry=retry)
             if self._last is not None:
                 return self._last
@@ -173,7 +181,7 @@ class TaskRun:
             self._line.add(ProgressItem(kind=report.kind, data=report.data))
         elif report.event == "failed" and report.store:
             self._begin_again(report)
-        else:
+        elif report.event != "alive":
             self._last = report
 
     def _begin_again(self, report: Report) -> None:

@@ -24,6 +24,10 @@ class Settings(aimic.settings.Settings):
     trainer_grace_s: float | None = Field(None, gt=0)
     """Seconds between being asked to stop and the task being handed back, with a last checkpoint if there is time for
     one; None: 7 on one machine, 17 with a store that is elsewhere. The process ends at most 8 seconds later."""
+    trainer_silence_s: float = Field(3600.0, gt=0)
+    """Seconds without a word after which the process that trains is ended, and its task tried again from the last
+    checkpoint. While it works it says something every few seconds; only downloading weights or a checkpoint, writing
+    one and the work on a single batch are silent."""
     trainer_cache_gib: float = Field(50.0, ge=0)
     """GiB of prepared pixels and features that are kept; what was used within a day stays in any case."""
     trainer_until_idle: bool = False

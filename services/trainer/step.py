@@ -1,7 +1,7 @@
 """One optimiser step, and logits without one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -119,16 +119,20 @@ class Stepper:
             raise
 
 
-def logits_of(net: Net, device: str, pixels: NDArray[np.uint8], indices: Sequence[int]) -> NDArray[np.float32]:
-    """Logits [n, classes] of the samples `indices`, in float32, by the same function as serving.
+def logits_of(
+    net: Net, device: str, pixels: NDArray[np.uint8], indices: Sequence[int], alive: Callable[[], None] = lambda: None
+) -> NDArray[np.float32]:
+    """Logits [n, classes] of the samples `indices`, in float32, by the same function as serving; `alive()` after each
+    few of them.
 
     DivergedError when one is no number.
     """
     net.train(False)
-    parts = [
-        forward.logits_of([net], pixels[list(indices[start : start + forward.MICRO_BATCH])], device)
-        for start in range(0, len(indices), forward.MICRO_BATCH)
-    ]
+    parts: list[NDArray[np.float32]] = []
+    for start in range(0, len(indices), forward.MICRO_BATCH):
+        few = list(indices[start : start + forward.MICRO_BATCH])
+        parts.append(forward.logits_of([net], pixels[few], device))
+        alive()
     logits = np.concatenate(parts) if parts else np.zeros((0, net.classes), dtype=np.float32)
     if not np.isfinite(logits).all():
         raise DivergedError("the network answers some images with no number")

@@ -95,9 +95,9 @@ def test_the_reported_fold_is_read_once_after_the_epoch_is_chosen(
     for module in (loop, folds):
         original = module.logits_of
 
-        def spy(net: Any, device: str, pixels: Any, indices: Any, original: Any = original) -> Any:
+        def spy(net: Any, device: str, pixels: Any, indices: Any, alive: Any, original: Any = original) -> Any:
             asked.append(tuple(indices))
-            return original(net, device, pixels, indices)
+            return original(net, device, pixels, indices, alive)
 
         monkeypatch.setattr(module, "logits_of", spy)
     lab.run(TaskKind.FOLD, fold=1)

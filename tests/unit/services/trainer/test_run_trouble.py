@@ -96,6 +96,31 @@ def test_a_store_that_is_away_is_waited_for_and_told_of_once(stage: Any, monkeyp
     ]
 
 
+@pytest.mark.timeout(20)
+def test_a_child_that_is_alive_and_silent_is_ended_and_its_task_tried_again(stage: Any) -> None:
+    scene = stage(epoch(1), settings={"trainer_silence_s": 0.3})
+    assert scene.play() is Ending.FAILED
+    assert scene.child.closed
+    name, reason = scene.ingest.calls[-1]
+    assert name == "fail" and "no sign of life" in reason
+
+
+@pytest.mark.timeout(20)
+def test_a_child_that_says_that_it_lives_may_take_its_time(stage: Any) -> None:
+    scene = stage(settings={"trainer_silence_s": 0.3})
+    left = 6
+
+    def says_little(timeout_s: float) -> Report:
+        nonlocal left
+        time.sleep(0.1)
+        left -= 1
+        return Report(event="alive" if left else "result")
+
+    scene.child.next_report = says_little
+    assert scene.play() is Ending.DONE
+    assert scene.ingest.names() == ["finish"], "and nobody need hear of it"
+
+
 def test_what_waits_for_an_ingest_that_is_away_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "MOST_WAITING", 3)
     task: Any = None
