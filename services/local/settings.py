@@ -48,9 +48,11 @@ class LocalSettings(Settings):
 
     @model_validator(mode="after")
     def _several_need_servers(self) -> "LocalSettings":
-        if self.ingests > 1 and self.profile is not Profile.SERVERS:
+        kept_in = (self.records_url, self.events_url, self.blobs_url)
+        if self.ingests > 1 and self.profile is not Profile.SERVERS and any(map(_is_local, kept_in)):
             raise ValueError(
-                "several ingests need the profile servers: files and SQLite are for one; add --profile servers"
+                "several ingests need servers: files and SQLite are for one; add --profile servers, or name your own "
+                "in AIMIC_RECORDS_URL, AIMIC_EVENTS_URL and AIMIC_BLOBS_URL"
             )
         return self
 
@@ -107,6 +109,10 @@ class LocalSettings(Settings):
         if self.weights_dir is not None:
             environment["AIMIC_WEIGHTS_DIR"] = str(self.weights_dir.absolute())
         return environment
+
+
+def _is_local(url: str) -> bool:
+    return url.startswith(("sqlite:", "file:"))
 
 
 def _reachable(host: str) -> str:

@@ -49,6 +49,11 @@ def test_only_ingest_has_the_secrets_of_records_and_objects(tmp_path: Path) -> N
 def test_several_ingests_need_the_servers() -> None:
     with pytest.raises(ValidationError, match="--profile servers"):
         LocalSettings(ingests=2)
+    own = {"records_url": "postgresql+psycopg://db/aimic", "events_url": "kafka://broker:9092"}
+    with pytest.raises(ValidationError, match="AIMIC_BLOBS_URL"):
+        LocalSettings.model_validate({"ingests": 2, **own})
+    settings = LocalSettings.model_validate({"ingests": 2, **own, "blobs_url": "s3+http://store/aimic"})
+    assert [spec.name for spec in part_specs(settings)][:2] == ["ingest", "ingest-2"]
 
 
 def test_the_servers_take_no_port_without_their_profile() -> None:

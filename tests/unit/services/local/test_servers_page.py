@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from aimic.adapters.kafka_metrics import DEAD_LETTERS, LAG
 from aimic.events import TOPICS
 from services.inference.settings import Settings as InferenceSettings
 from services.ingest.settings import Settings as IngestSettings
@@ -29,3 +30,12 @@ def test_the_sql_is_the_one_that_we_run_ourselves() -> None:
 def test_the_topics_are_those_that_are_declared() -> None:
     told = re.findall(r"^\| `(aimic\.\w+)` \| (\d+) \| (\d+) h \|", PAGE, re.MULTILINE)
     assert told == [(topic.name, str(topic.partitions), str(topic.retention_h)) for topic in TOPICS]
+
+
+def test_the_metrics_of_events_are_named_with_their_labels() -> None:
+    for metric, name in ((LAG, LAG._name), (DEAD_LETTERS, f"{DEAD_LETTERS._name}_total")):
+        assert f"`{name}{{{','.join(metric._labelnames)}}}`" in PAGE
+
+
+def test_no_command_has_a_password_among_its_arguments() -> None:
+    assert not re.search(r"psql.*password", PAGE)
