@@ -8,7 +8,7 @@ topic was made anew. While the broker is away messages wait, one of each task an
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 from sqlalchemy import and_, delete, exists, select, tuple_, update
@@ -113,18 +113,19 @@ class Relay:
         ]
 
     def _published(self, rows: list[OutboxRow], progressed: list[JobProgressed]) -> None:
-        # What was posted again since has another time, and is published again.
-        key = tuple_(OutboxRow.site, OutboxRow.topic, OutboxRow.aggregate, OutboxRow.sequence, OutboxRow.created_at)
-        done = [(row.site, row.topic, row.aggregate, row.sequence, row.created_at) for row in rows]
-        if done:
+        """What somebody holds just now is left out and published once more: who lost power may hold it for long, and
+        meanwhile others would wait for what we hold, and our lease would end."""
+        if rows:
+            # What was posted again since has another time, and is published again.
+            key = tuple_(OutboxRow.site, OutboxRow.topic, OutboxRow.aggregate, OutboxRow.sequence, OutboxRow.created_at)
+            done = [(row.site, row.topic, row.aggregate, row.sequence, row.created_at) for row in rows]
+            free = select(*key.clauses).where(key.in_(done)).with_for_update(skip_locked=True)
             with self._parts.database.system() as session:
-                session.execute(delete(OutboxRow).where(key.in_(done)))
+                session.execute(delete(OutboxRow).where(key.in_(free)))
         # Apart: who holds a job may be waiting for a row of the outbox.
-        with self._parts.database.system() as session:
-            for message in sorted(progressed, key=lambda one: (one.site, one.aggregate)):
-                mine = (JobRow.site == message.site, JobRow.id == message.aggregate)
-                newer = JobRow.published < message.sequence
-                session.execute(update(JobRow).where(*mine, newer).values(published=message.sequence))
+        if progressed:
+            with self._parts.database.system() as session:
+                _note(session, {(message.site, message.aggregate): message.sequence for message in progressed})
 
     def _publish_again(self) -> None:
         losses = self._parts.events.losses()
@@ -149,6 +150,16 @@ class Relay:
                     for model in session.scalars(select(ModelRow))
                 ]
         return messages
+
+
+def _note(session: Session, published: Mapping[tuple[str, str], int]) -> None:
+    """Write down up to where the progress of these jobs (site, id) was published."""
+    mine = tuple_(JobRow.site, JobRow.id).in_(list(published))
+    free = select(JobRow.site, JobRow.id).where(mine).with_for_update(skip_locked=True)
+    for site, job_id in session.execute(free).all():
+        sequence = published[site, job_id]
+        which = (JobRow.site == site, JobRow.id == job_id, JobRow.published < sequence)
+        session.execute(update(JobRow).where(*which).values(published=sequence))
 
 
 def _message(row: OutboxRow) -> Message | None:

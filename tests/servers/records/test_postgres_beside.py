@@ -19,11 +19,15 @@ from services.ingest.audit.service import first_broken, record
 from services.ingest.database import Database
 from services.ingest.datasets.tables import ObjectRow, SampleRow, VersionRow
 from services.ingest.dependencies import Ingest
+from services.ingest.engines import BUSY_S
 from services.ingest.jobs import planning
 from services.ingest.jobs.service import JobService
+from services.ingest.jobs.tables import JobRow
 from services.ingest.models.bundles import StoredBundle
 from services.ingest.models.service import Origin, promote, register
 from services.ingest.models.tables import ModelRow, ModelVersionRow
+from services.ingest.outbox import OutboxRow
+from services.ingest.relay import Relay
 from services.ingest.sites.service import site_key
 from services.ingest.tasks.sweeper import Sweeper
 from services.ingest.tasks.tokens import secret_of
@@ -88,6 +92,26 @@ def test_the_sweeper_beside_finish_and_another_claim(scene: Any, clients: Sequen
         assert finished.status_code == (409 if again else 204), finished.text
         if claimed.status_code == 200:
             assert scene.tell(claimed.json(), "finish", result={}).status_code == 204
+
+
+def test_rows_that_another_holds_keep_the_relay_waiting_for_nothing(scene: Any, replica: Replica) -> None:
+    jobs = [scene.start()["id"] for _ in range(3)]
+    relay, unpublished = Relay(scene.parts), select(JobRow.id).where(JobRow.published < JobRow.sequence)
+    lost = replica()
+
+    def open_() -> tuple[list[str], int]:
+        with scene.parts.database.read("*") as session:
+            return list(session.scalars(unpublished)), len(session.scalars(select(OutboxRow)).all())
+
+    with lost.begin("local") as session:
+        session.execute(text("SELECT 1 FROM jobs WHERE id = :id FOR UPDATE"), {"id": jobs[1]})
+        session.execute(text("SELECT 1 FROM outbox ORDER BY aggregate LIMIT 1 FOR UPDATE"))
+        began = time.monotonic()
+        relay.run_one()
+        assert time.monotonic() - began < BUSY_S / 2
+        assert open_() == ([jobs[1]], 1)
+    relay.run_one()
+    assert open_() == ([], 0)
 
 
 def _bundle(n: int) -> StoredBundle:
