@@ -33,6 +33,11 @@ class Killed(BaseException):
     """As `kill -9` does, it lets nobody clean up after what was committed."""
 
 
+def _batches_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bringing, "BATCH", 2)
+    monkeypatch.setattr(bringing, "BATCH_S", 60.0)  # however slow this machine is
+
+
 def _kill_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     real, left = batches.commit_batch, count
 
@@ -56,8 +61,7 @@ def _end_leases(lab: Any) -> None:
 def test_a_killed_import_goes_on_from_its_last_batch(
     lab: Any, make_lab: Callable[[], Any], draw: Draw, sandbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bringing, "BATCH", 2)
-    monkeypatch.setattr(bringing, "BATCH_S", 60.0)  # however slow this machine is, each batch has two
+    _batches_of_two(monkeypatch)
     files = cells(draw, 5) | {"basophil/a.txt": b"1", "basophil/b.txt": b"2"}
     started = lab.start(files)
     with monkeypatch.context() as patch:
@@ -146,7 +150,7 @@ def test_a_conflict_that_stays_ends_the_import(lab: Any, draw: Draw, monkeypatch
 def test_a_worker_that_lost_its_lease_writes_nothing_more(
     lab: Any, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bringing, "BATCH", 2)
+    _batches_of_two(monkeypatch)
     started = lab.start(cells(draw))
     real = batches.commit_batch
 
