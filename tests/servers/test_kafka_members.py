@@ -19,7 +19,6 @@ from aimic.events import TOPICS, JobProgressed, ModelsChanged, TaskReady
 from aimic.settings import Settings
 from services.local.servers.kafka import Kafka
 from services.local.servers.together import fields
-from services.trainer import listener
 
 pytestmark = pytest.mark.servers
 WAIT_S = 60.0
@@ -79,25 +78,6 @@ def test_a_member_that_does_not_ask_for_long_leaves_and_comes_back(
 def _members(cluster: Cluster, group: str) -> set[str]:
     with administrator(cluster) as admin:
         return {member["member_id"] for member in admin.describe_groups([group])[group]["members"]}
-
-
-def test_a_trainer_stays_a_member_however_long_a_fold_takes(
-    events: KafkaEvents, cluster: Cluster, group: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kafka_subscription, "POLL_S", 2.0)
-    monkeypatch.setattr(listener, "GROUP", group)
-    ear = listener.Listener(events)
-    ear.start()
-    end = time.monotonic() + WAIT_S
-    while not (first := _members(cluster, group)):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    events.publish(_ready("heard while busy"))
-    time.sleep(6)  # the fold, three times as long as a silent member is kept
-    assert _members(cluster, group) == first
-    assert ear.wait(0)
-    ear.stop()
-    assert _members(cluster, group) == set()
 
 
 def test_lag_is_what_is_not_done_with(events: KafkaEvents, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
