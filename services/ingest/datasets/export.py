@@ -11,7 +11,7 @@ from typing import cast
 from aimic.domain.site import Principal
 from services.ingest.audit.service import record
 from services.ingest.datasets import repository
-from services.ingest.datasets.reading import VersionData, load_version
+from services.ingest.datasets.reading import VersionData, fetch_version, load_version
 from services.ingest.dependencies import Ingest
 
 _EXTENSIONS = {
@@ -52,6 +52,7 @@ class _Sink(io.RawIOBase):
 def export(parts: Ingest, principal: Principal, name: str, version: int) -> Iterator[bytes]:
     """The zip's bytes in pieces. NotFoundError before the first piece; the export is written down."""
     site = principal.site
+    fetch_version(parts.database, parts.blobs, site, name, version)
     with parts.database.read(site) as session:
         data = load_version(session, parts.blobs, site, name, version)
         row = repository.dataset_named(session, site, name)

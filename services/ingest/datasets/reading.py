@@ -5,6 +5,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar, overload
 
@@ -13,13 +14,16 @@ from sqlalchemy.orm import Session
 
 from aimic.domain.base import Value
 from aimic.domain.dataset import Finding, Manifest
-from aimic.errors import CorruptError, InvalidInputError, NotFoundError
+from aimic.errors import CorruptError, InvalidInputError, NotFoundError, UnavailableError
 from aimic.ports.blobs import Blobs
+from services.ingest.database import Database
 from services.ingest.datasets.facts import FactsTable, load_facts
 from services.ingest.datasets.tables import DatasetRow, ObjectRow, VersionRow
 
 T = TypeVar("T")
 _MAX_ANALYSIS = 1 << 30
+WAIT_S = 5.0
+"""Longest wait for what somebody else is reading just now: who waits holds a connection of the records, perhaps."""
 
 
 class Analysis(Value):
@@ -82,6 +86,14 @@ class VersionData:
         return found
 
 
+def fetch_version(database: Database, blobs: Blobs, site: str, name: str, version: int | None = None) -> None:
+    """Have in memory what `load_version` takes from the store, so that a slow store holds up no unit of work."""
+    with database.read(site) as session:
+        row = find_version(session, site, name, version)
+    load_manifest(blobs, site, row.manifest_hash)
+    load_analysis(blobs, row.analysis_key)
+
+
 def load_version(session: Session, blobs: Blobs, site: str, name: str, version: int | None = None) -> VersionData:
     """A version of data set `name`, the newest without a number.
 
@@ -133,31 +145,48 @@ def load_analysis(blobs: Blobs, key: str) -> Analysis:
 
 class _Few(Generic[T]):
     """The values asked for last, as long as they have at most `most` samples together. What is named by its hash is
-    never out of date. One value is read at a time: two who ask at once don't hold it twice."""
+    never out of date. Two who ask at once for one value don't read it twice: the second waits, for WAIT_S at most."""
 
     def __init__(self, samples: Callable[[T], int], most: int = 200_000) -> None:
         self._samples, self._most = samples, most
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, T] = OrderedDict()
+        self._reading: dict[Hashable, Future[T]] = {}
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        if (found := self._held(key)) is not None:
-            return found
-        with self._reading:
-            if (found := self._held(key)) is not None:
-                return found
-            value = read()
-            with self._lock:
-                self._values[key] = value
-                while len(self._values) > 1 and sum(map(self._samples, self._values.values())) > self._most:
-                    self._values.popitem(last=False)
-            return value
-
-    def _held(self, key: Hashable) -> T | None:
+        """The value; UnavailableError when somebody has been reading it for too long."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
-            return self._values.get(key)
+                return self._values[key]
+            theirs = self._reading.get(key)
+            mine = self._reading[key] = theirs or Future()
+        if theirs is None:
+            return self._read(key, mine, read)
+        try:
+            return theirs.result(WAIT_S)
+        except TimeoutError:
+            raise UnavailableError(
+                "This data set is still being read, which takes longer than usual just now. Nothing is lost; try again "
+                "in a moment.",
+                retry_after_s=WAIT_S,
+            ) from None
+
+    def _read(self, key: Hashable, mine: Future[T], read: Callable[[], T]) -> T:
+        try:
+            value = read()
+        except BaseException as error:
+            with self._lock:
+                del self._reading[key]
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            del self._reading[key]
+            self._values[key] = value
+            while len(self._values) > 1 and sum(map(self._samples, self._values.values())) > self._most:
+                self._values.popitem(last=False)
+        mine.set_result(value)
+        return value
 
 
 _MANIFESTS: _Few[Manifest] = _Few(lambda manifest: len(manifest.samples))

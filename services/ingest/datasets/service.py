@@ -54,24 +54,25 @@ class DatasetService:
         start = _position(page.after())
         with self._parts.database.read(site) as session:
             row = find_version(session, site, name, version)
-            manifest = load_manifest(self._parts.blobs, site, row.manifest_hash)
-            wanted = None if label is None else _label(manifest.classes, label)
-            chosen: list[tuple[int, Sample]] = []
-            for index in range(start, len(manifest.samples)):
-                if wanted is None or manifest.samples[index].label == wanted:
-                    chosen.append((index, manifest.samples[index]))
-                    if len(chosen) > page.limit:
-                        break
-            shas = [sample.sha256 for _, sample in chosen]
+        manifest = load_manifest(self._parts.blobs, site, row.manifest_hash)
+        wanted = None if label is None else _label(manifest.classes, label)
+        chosen: list[tuple[int, Sample]] = []
+        for index in range(start, len(manifest.samples)):
+            if wanted is None or manifest.samples[index].label == wanted:
+                chosen.append((index, manifest.samples[index]))
+                if len(chosen) > page.limit:
+                    break
+        shas = [sample.sha256 for _, sample in chosen]
+        with self._parts.database.read(site) as session:
             rows = repository.samples_of(session, site, shas)
             names = repository.file_names(session, site, row.dataset_id, shas)
 
-            def show(item: tuple[int, Sample]) -> SampleView:
-                sample = item[1]
-                known = names.get(sample.sha256, [])
-                return _sample(sample, rows[sample.sha256], manifest.classes, known[0] if known else None)
+        def show(item: tuple[int, Sample]) -> SampleView:
+            sample = item[1]
+            known = names.get(sample.sha256, [])
+            return _sample(sample, rows[sample.sha256], manifest.classes, known[0] if known else None)
 
-            return cut(chosen, page, show, lambda item: (item[0] + 1,))
+        return cut(chosen, page, show, lambda item: (item[0] + 1,))
 
     def refused(self, site: str, name: str, version: int, page: PageRequest) -> Page[Refusal]:
         """Files that stayed out on the way to a version, each with the newest reason."""

@@ -16,7 +16,7 @@ from aimic.nets.bundle import BundleInfo
 from aimic.settings import available_cpus
 from services.ingest.audit.service import record
 from services.ingest.datasets import repository as datasets
-from services.ingest.datasets.reading import VersionData, find_version, load_version
+from services.ingest.datasets.reading import VersionData, fetch_version, find_version, load_version
 from services.ingest.dependencies import Ingest
 from services.ingest.evaluations import repository
 from services.ingest.evaluations.knowledge import known, lineage, refusal
@@ -46,6 +46,7 @@ class Choice:
 
 def choose(parts: Ingest, principal: Principal, name: str, number: int, request: EvaluationRequest) -> Choice:
     """Every image that the model could not know, of classes that it knows; InvalidInputError when none is left."""
+    fetch_version(parts.database, parts.blobs, principal.site, request.dataset, request.version)
     with parts.database.read(principal.site) as session:
         model = models.version(session, principal.site, name, number)
         data = load_version(session, parts.blobs, principal.site, request.dataset, request.version)

@@ -13,7 +13,7 @@ from aimic.domain.job import JobRequest, TaskPlan, TrainSettings, plan_tasks
 from aimic.domain.job import Status as State
 from aimic.domain.site import Principal
 from aimic.domain.split import Split, SplitSummary
-from services.ingest.datasets.reading import VersionData, load_version
+from services.ingest.datasets.reading import VersionData, fetch_version, load_version
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import defaults, weights
 from services.ingest.jobs import locks as locking
@@ -46,6 +46,7 @@ def prepare(parts: Ingest, principal: Principal, request: JobRequest) -> Plan:
     """Decide everything about a training job; InvalidInputError or ConflictError says why it can't be done."""
     settings = defaults.fill(request.settings)
     _check_names(request, settings)
+    fetch_version(parts.database, parts.blobs, principal.site, request.dataset, request.version)
     with parts.database.read(principal.site) as session:
         data = load_version(session, parts.blobs, principal.site, request.dataset, request.version)
         locks = locking.earlier(session, principal.site, data)

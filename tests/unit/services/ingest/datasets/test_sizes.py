@@ -1,10 +1,14 @@
 """What is held of a version is small, and the same as before it was made small."""
 
 import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from aimic.errors import CorruptError, UnavailableError
+from services.ingest.datasets import reading
 from services.ingest.datasets.facts import FactsTable, SampleFacts
 from services.ingest.datasets.reading import ObjectKeys, _Few, sample_key
 
@@ -46,3 +50,37 @@ def test_versions_in_memory_are_counted_by_their_samples() -> None:
     for name, samples in (("a", 4), ("b", 4), ("a", 4), ("c", 4), ("a", 4), ("large", 50), ("large", 50), ("a", 4)):
         get(name, samples)
     assert read == ["a", "b", "c", "large", "a"], "the least lately asked for went, and one is held however large"
+
+
+def test_one_slow_read_holds_up_neither_others_nor_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    few: _Few[list[int]] = _Few(len)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> list[int]:
+        begun.set()
+        assert go_on.wait(10)
+        return [1]
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(few.get, "slow", slow)
+        assert begun.wait(10)
+        assert few.get("other", lambda: [2]) == [2]
+        with monkeypatch.context() as patch:
+            patch.setattr(reading, "WAIT_S", 0.01)
+            with pytest.raises(UnavailableError) as refused:
+                few.get("slow", lambda: [3])
+        assert refused.value.retry_after_s
+        waiting = pool.submit(few.get, "slow", lambda: [4])
+        go_on.set()
+        assert first.result(10) == waiting.result(10) == few.get("slow", lambda: [5]) == [1]
+
+
+def test_a_read_that_failed_is_tried_by_the_next_who_asks() -> None:
+    few: _Few[list[int]] = _Few(len)
+
+    def damaged() -> list[int]:
+        raise CorruptError("changed")
+
+    with pytest.raises(CorruptError):
+        few.get("it", damaged)
+    assert few.get("it", lambda: [1]) == [1]
