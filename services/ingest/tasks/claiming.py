@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session
 from aimic import faults
 from aimic.domain.site import Principal
 from aimic.domain.work import MAX_ATTEMPTS, Claim, ClaimRequest
-from aimic.errors import UnavailableError
+from aimic.errors import StaleFenceError, UnavailableError
 from services.ingest import leases
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import lifecycle
 from services.ingest.jobs import repository as jobs
 from services.ingest.tasks import presence, reporting, repository, tokens
-from services.ingest.tasks.specification import claim_of
+from services.ingest.tasks.specification import claim_of, fetch
 from services.ingest.tasks.tables import TaskRow
 from services.ingest.tasks.tokens import TaskToken
 
@@ -25,6 +25,10 @@ NO_WORDS = (
     "the training process ended without a word, three times in a row. Perhaps the machine had too little memory: "
     "try a smaller batch size or image size"
 )
+PATIENCE_S = 45.0
+"""A worker waits a minute for the answer (services/trainer/api.py): a task given later would be given to nobody."""
+LATE_SHARE = 1 / 3
+"""Of a lease: when describing the task took longer, it begins anew with the answer."""
 BEST_S = 0.3
 """Seconds for which a claim insists on the task that comes first, while another unit of work holds its job."""
 ANY_S = 3.0
@@ -34,23 +38,34 @@ ANY_S = 3.0
 def claim(parts: Ingest, principal: Principal, request: ClaimRequest) -> Claim | None:
     """The next task that fits the worker, or None. Two workers never hold the same task.
 
-    UnavailableError while the store is away; nothing is taken then, since no task could be described.
+    UnavailableError while the store is away or slow; nothing is taken then, since no task could be described.
     """
+    began = time.monotonic()
     presence.keep(parts)
-    if not _anything(parts, principal, request):
+    best = _best(parts, principal, request)
+    if best is None:
         return None
     parts.blobs.ping()
+    _fetch(parts, *best)
+    _check_time(began)
     secret = tokens.secret_of(parts.database)
     token = _take(parts, principal, request)
     if token is None:
         return None
     faults.point("ingest.claim.committed")
+    taken = time.monotonic()
     try:
         _note_turn(parts, token.site)
-        return claim_of(parts, token, tokens.sign(secret, token))
+        answer = claim_of(parts, token, tokens.sign(secret, token))
+        _check_time(began)
+        if time.monotonic() - taken > LATE_SHARE * parts.settings.lease_s:
+            reporting.renew(parts.database, token, token.fence, parts.settings.lease_s)
+        return answer
     except UnavailableError:
-        reporting.release(parts.database, token, token.fence)
+        reporting.take_back(parts.database, token)
         raise
+    except StaleFenceError:
+        return None  # cancelled meanwhile, or another has it
     except Exception:
         # The worker never hears of this claim, so it is as if it had handed the task back.
         logger.exception("a claimed task could not be described", extra={"task": token.task})
@@ -58,11 +73,29 @@ def claim(parts: Ingest, principal: Principal, request: ClaimRequest) -> Claim |
         raise
 
 
-def _anything(parts: Ingest, principal: Principal, request: ClaimRequest) -> bool:
+def _best(parts: Ingest, principal: Principal, request: ClaimRequest) -> tuple[str, str] | None:
+    """Site and id of the task that comes first, if any."""
     # Idle workers ask often; they must not queue for the writer's lock.
     with parts.database.read(principal.site) as session:
         now = parts.database.now(session)
-        return repository.next_claimable(session, principal.site, request.kinds, now) is not None
+        task = repository.next_claimable(session, principal.site, request.kinds, now)
+    return None if task is None else (task.site, task.id)
+
+
+def _fetch(parts: Ingest, site: str, task_id: str) -> None:
+    """Have in memory what describing the task needs: a lease must not pass while a slow store is read."""
+    try:
+        fetch(parts, site, task_id)
+    except UnavailableError:
+        raise
+    except Exception:
+        # Whatever is damaged is met again once the task is taken; then it counts as an attempt and is told.
+        logger.info("what a task needs can't be read", exc_info=True, extra={"task": task_id})
+
+
+def _check_time(began: float) -> None:
+    if time.monotonic() - began > PATIENCE_S:
+        raise UnavailableError("Reading what the next task needs took too long; ask again.", retry_after_s=1)
 
 
 def _take(parts: Ingest, principal: Principal, request: ClaimRequest) -> TaskToken | None:

@@ -17,7 +17,7 @@ from aimic.errors import ConflictError, InvalidInputError, TooLargeError
 from services.ingest import leases
 from services.ingest.database import Database
 from services.ingest.jobs import lifecycle
-from services.ingest.jobs.journal import newest_batch_at, tell
+from services.ingest.jobs.journal import newest_batch_at, tell, tell_status
 from services.ingest.tasks import repository, tokens
 from services.ingest.tasks.holding import Held, holding, locked, same_fence
 from services.ingest.tasks.tokens import TaskToken
@@ -116,11 +116,28 @@ def release(database: Database, token: TaskToken, fence: int) -> None:
     """The holder hands the task back; the attempt isn't counted."""
     same_fence(token, fence)
     with locked(database, token) as held:
-        if held.task.status == Status.CANCELLED and held.task.fence == fence:
+        if not _hand_back(held, fence):
             return
-        leases.hand_back(held.task, fence)
         words = f"{held.task.key} was handed back and waits for a worker."
         lifecycle.ready_again(held.session, held.job, held.task, held.now, words)
+
+
+def take_back(database: Database, token: TaskToken) -> None:
+    """The holder never heard of its claim, since something is away; the attempt isn't counted. This wakes nobody: who
+    was woken would ask again at once, for as long as that is away. Workers ask by themselves, and the relay tells
+    each minute what is open."""
+    with locked(database, token) as held:
+        if _hand_back(held, token.fence):
+            words = f"{held.task.key} could not be given out just now and waits for a worker."
+            tell_status(held.session, held.job, held.now, Status.READY, words, held.task)
+
+
+def _hand_back(held: Held, fence: int) -> bool:
+    """False when there is nothing to hand back, since the task was cancelled."""
+    if held.task.status == Status.CANCELLED and held.task.fence == fence:
+        return False
+    leases.hand_back(held.task, fence)
+    return True
 
 
 def fail_to_describe(database: Database, token: TaskToken) -> None:

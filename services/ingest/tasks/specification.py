@@ -1,6 +1,7 @@
 """What a claim says: everything that the task needs, and nothing that it may not read."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -50,19 +51,26 @@ class _Scene:
         return {name: self.url(key) for name, key in objects.items()}
 
 
-def _scene(parts: Ingest, session: Session, token: TaskToken) -> _Scene:
-    task = look(session, token)
-    job = jobs.find(session, token.site, task.job_id)
-    version = find_version(session, token.site, job.dataset, job.version)
-    manifest = load_manifest(parts.blobs, token.site, version.manifest_hash)
-    analysis = load_analysis(parts.blobs, version.analysis_key)
-    return _Scene(parts, session, job, task, manifest, analysis, jobs.split_of(session, token.site, job.id))
+def fetch(parts: Ingest, site: str, task_id: str) -> tuple[Manifest, Analysis]:
+    """What the task rests on, from the store or from memory; a slow store holds up no unit of work."""
+    with parts.database.read(site) as session:
+        job = jobs.find(session, site, repository.find(session, site, task_id).job_id)
+        version = find_version(session, site, job.dataset, job.version)
+    return load_manifest(parts.blobs, site, version.manifest_hash), load_analysis(parts.blobs, version.analysis_key)
+
+
+@contextlib.contextmanager
+def _scene(parts: Ingest, token: TaskToken) -> Iterator[_Scene]:
+    manifest, analysis = fetch(parts, token.site, token.task)
+    with parts.database.read(token.site) as session:
+        task = look(session, token)
+        job = jobs.find(session, token.site, task.job_id)
+        yield _Scene(parts, session, job, task, manifest, analysis, jobs.split_of(session, token.site, job.id))
 
 
 def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
     """The claim that this token stands for."""
-    with parts.database.read(token.site) as session:
-        scene = _scene(parts, session, token)
+    with _scene(parts, token) as scene:
         job, task = scene.job, scene.task
         return Claim(
             task=TaskSpec(id=task.id, key=task.key, kind=TaskKind(task.kind), network=task.network, fold=task.fold),
@@ -148,8 +156,7 @@ class SampleList:
 
 def samples_of(parts: Ingest, token: TaskToken) -> SampleList:
     """What the task may not read has no address: the locked test part, what is set aside, what isn't judged."""
-    with parts.database.read(token.site) as session:
-        scene = _scene(parts, session, token)
+    with _scene(parts, token) as scene:
         samples = scene.manifest.samples
-        keys = object_keys(session, token.site, [sample.sha256 for sample in samples])
+        keys = object_keys(scene.session, token.site, [sample.sha256 for sample in samples])
     return SampleList(samples, keys, scene.split.folds, scene.url)
