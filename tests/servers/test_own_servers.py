@@ -13,12 +13,10 @@ import pytest
 from aimic import wiring
 from aimic.adapters.kafka_events import KafkaEvents
 from aimic.client import Client
-from aimic.domain.dataset import LabelRule
 from aimic.events import DEAD
 from aimic.settings import Settings
 from services.local.cli.check import Check
 from services.local.cli.doctor_servers import server_checks
-from services.local.demo.cells import draw_set
 from services.local.platform import Platform
 from services.local.servers.kafka import Kafka
 from services.local.servers.postgres import ROLES, Postgres
@@ -35,17 +33,16 @@ def test_up_with_the_addresses_alone_keeps_everything_on_these_servers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = local_settings(tmp_path / "home")
-    draw_set(tmp_path / "cells", patients=2, per_kind=1, side=32)
     with servers.postgres.fresh_database() as database:
         told = servers.environment() | database.environment() | servers.minio.environment(bucket=None)
         for name, value in told.items():
             monkeypatch.setenv(name, value)
+        settings = local_settings(tmp_path / "home")
         with Platform(settings, quiet=True), Client(settings.front_url) as client:
-            client.datasets.import_(tmp_path / "cells", "cells", LabelRule())
+            sent = client.uploads.send(b"cells")
         with servers.postgres.administrator(database.name) as connection:
-            assert connection.execute("SELECT name FROM datasets").fetchall() == [("cells",)]
-    assert len(list(wiring.blobs(Settings(home=tmp_path, **fields(told))).list("local/"))) >= 8
+            assert connection.execute("SELECT id FROM uploads").fetchall() == [(sent.id,)]
+    assert [blob.size for blob in wiring.blobs(Settings(home=tmp_path, **fields(told))).list("")] == [5]
     kept = {path.name for path in settings.home.rglob("*") if path.is_file()}
     assert not {name for name in kept if ".db" in name}
     assert not (settings.home / "objects").exists() and not settings.servers_home.exists()
@@ -56,7 +53,11 @@ def test_the_roles_are_made_with_no_password_in_a_command(postgres_server: Postg
     shutil.copy(ROLES, tmp_path)
     for login in ("owner", "app", "system"):
         (tmp_path / f"{login}.secret").write_text(f"{postgres_server.secret(login)}\n")
-    server = {"PGPORT": str(postgres_server.port), "PGPASSWORD": postgres_server.secret("postgres")}
+    server = {
+        "PATH": f"{postgres_server._programs()}:{os.environ['PATH']}",
+        "PGPORT": str(postgres_server.port),
+        "PGPASSWORD": postgres_server.secret("postgres"),
+    }
     with postgres_server.administrator() as connection:
         connection.execute("ALTER ROLE aimic_app PASSWORD 'another'")
     said = subprocess.run(
