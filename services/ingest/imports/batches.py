@@ -73,7 +73,7 @@ def _check_object(session: Session, site: str, sample: str, facts: Mapping[str, 
         session.add(ObjectRow(site=site, sha256=sample, generation=0, size=facts["size"], refs=0))
     elif found is not None and generation == found.generation + (found.dying_at is not None):
         # The bytes were deleted and came back: the new generation is another object than the dying one.
-        found.generation, found.dying_at = generation, None
+        found.generation, found.dying_at, found.size = generation, None, facts["size"]
     else:
         raise ConflictError("An image was deleted while it was imported again; the import goes on from its last batch.")
 

@@ -8,6 +8,7 @@ from aimic import faults
 from aimic.imaging.sandbox import Sandbox
 from aimic.settings import available_cpus
 from services.ingest.database import announce
+from services.ingest.datasets.reading import sample_key
 from services.ingest.imports import repository
 from services.ingest.imports.batches import commit_batch
 from services.ingest.imports.candidates import Candidate, Candidates
@@ -44,7 +45,7 @@ class Batches:
         """Bring everything in."""
         workers = available_cpus()
         with Sandbox(workers) as sandbox, ThreadPoolExecutor(workers + STORING, "examine") as pool:
-            examiner = Examiner(self._held.parts, self._held.site, sandbox)
+            examiner = Examiner(self._held, sandbox)
             try:
                 for candidate in self._candidates:
                     future = None if candidate.data is None else pool.submit(examiner.settle, candidate)
@@ -87,6 +88,8 @@ class Batches:
         self._done += len(self._batch)
         for candidate in self._batch:
             self._candidates.forget(candidate)
+            if candidate.sample and candidate.facts:
+                self._held.unnamed.discard(sample_key(site, candidate.sample, candidate.facts["generation"]))
         self._batch, self._written = [], time.monotonic()
         self._held.check()
 

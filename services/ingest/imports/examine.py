@@ -3,9 +3,9 @@
 from aimic.errors import UnreadableImageError
 from aimic.imaging.sandbox import Sandbox
 from services.ingest.datasets.reading import sample_key
-from services.ingest.dependencies import Ingest
 from services.ingest.imports import repository
 from services.ingest.imports.candidates import Candidate
+from services.ingest.imports.lease import Held
 
 
 class Examiner:
@@ -14,11 +14,11 @@ class Examiner:
     While some threads wait for the store, others have a process of the sandbox decode: the two overlap.
     """
 
-    def __init__(self, parts: Ingest, site: str, sandbox: Sandbox) -> None:
-        self._parts, self._site, self._sandbox = parts, site, sandbox
+    def __init__(self, held: Held, sandbox: Sandbox) -> None:
+        self._held, self._sandbox = held, sandbox
         # An object that begins to die later is noticed at the commit; the import then asks again.
-        with parts.database.read(site) as session:
-            self._later = repository.later_generations(session, site)
+        with held.parts.database.read(held.site) as session:
+            self._later = repository.later_generations(session, held.site)
 
     def settle(self, candidate: Candidate) -> None:
         """Give the candidate a stored sample with its facts, or a refusal in words."""
@@ -33,7 +33,9 @@ class Examiner:
         sample = examined.sha256
         generation = self._later.get(sample, 0)
         # Stored before it is recorded: a crash in between leaves an object that the next try finds.
-        self._parts.blobs.put(sample_key(self._site, sample, generation), examined.data)
+        key = sample_key(self._held.site, sample, generation)
+        self._held.unnamed.add(key)
+        self._held.parts.blobs.put(key, examined.data)
         candidate.facts = {
             "generation": generation,
             "pixel_sha256": examined.features.pixel_sha256,

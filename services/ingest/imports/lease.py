@@ -30,6 +30,8 @@ class Held:
 
     def __init__(self, parts: Ingest, site: str, import_id: str, fence: int) -> None:
         self.parts, self.site, self.id, self.fence = parts, site, import_id, fence
+        self.unnamed: set[str] = set()
+        """Keys under which this worker stored images that no batch has recorded yet."""
         self._lease_s = SHARE * parts.settings.lease_s
         self._over = threading.Event()
         self._lost = threading.Event()

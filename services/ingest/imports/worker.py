@@ -10,6 +10,7 @@ from aimic.domain.job import Status
 from aimic.domain.work import MAX_ATTEMPTS
 from aimic.errors import AimicError, ConflictError, OverloadedError, StaleFenceError, UnavailableError
 from services.ingest.database import announce, seconds
+from services.ingest.datasets import unnamed
 from services.ingest.datasets.versions import make_version
 from services.ingest.dependencies import Ingest
 from services.ingest.imports import repository
@@ -151,6 +152,7 @@ class ImportWorker:
                 if upload := find_upload(session, held.site, upload_id, lock=True):
                     upload.used_by = None
                     upload.expires_at = now + seconds(self._parts.settings.ingest_upload_ttl_s)
+            unnamed.note(session, self._parts.database, held.site, held.unnamed)
             announce(session, topic(row.id))
 
     def _hand_back(self, held: Held) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import delete, select
 from aimic import faults
 from aimic.domain.work import MAX_ATTEMPTS
 from aimic.errors import UnavailableError
+from services.ingest.datasets.unnamed import may_go
 from services.ingest.dependencies import Ingest
 from services.ingest.idempotency import forget_old
 from services.ingest.jobs import lifecycle
@@ -88,7 +89,8 @@ class Sweeper:
             faults.point("ingest.sweeper.removing")
         for site, key, _ in dying:
             for name in self._unnamed(site, key) if key.endswith("/") else (key,):
-                self._parts.blobs.delete(name)
+                if may_go(database, site, name):
+                    self._parts.blobs.delete(name)
         if dying:
             faults.point("ingest.sweeper.removed")
             with database.system() as session:
