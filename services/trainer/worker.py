@@ -27,8 +27,9 @@ KEEP_CHILD_S = 60.0
 """Idle time after which the child, and the memory that torch takes, is given up."""
 TIDY_EVERY_S = 3600.0
 AWAY_S = 5.0
-"""Pause after ingest could not be reached or could not give a task: wake-ups don't shorten it, since whatever is
-away would be asked again and again."""
+"""Until ingest is asked again when it could not be reached or could not give a task. Wake-ups don't shorten it, since
+whatever is away would be asked again and again. It is shorter than the pause of a worker that is idle: until ingest
+has answered we aren't ready."""
 LOOK_S = 0.5
 """Longest wait for a wake-up before looking whether we should stop."""
 
@@ -123,6 +124,7 @@ class Worker:
         self._listener.start()
         if self._away:
             self._stopping.wait(min(AWAY_S, self._settings.poll_s))
+            return
         end = now + self._settings.poll_s
         while not self._stopping.is_set() and (left := end - time.monotonic()) > 0:
             if self._listener.wait(min(left, LOOK_S)):

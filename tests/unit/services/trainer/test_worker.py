@@ -134,14 +134,15 @@ def test_an_ingest_that_is_away_is_no_reason_to_end_but_not_ready(
     assert made.not_ready() == "ingest can't be reached"
 
 
+@pytest.mark.parametrize("wakes", [True, False])
 @pytest.mark.timeout(10)
-def test_wake_ups_don_t_make_it_ask_again_and_again_what_is_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_away_is_asked_again_soon_and_wake_ups_make_it_no_sooner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wakes: bool
 ) -> None:
     monkeypatch.setattr(worker, "AWAY_S", 0.2)
     ingest = PlayedIngest(4, away=True)
     began = time.monotonic()
-    _worker(tmp_path, ingest, PlayedEvents(wakes=True), trainer_poll_s=1000).run()
+    _worker(tmp_path, ingest, PlayedEvents(wakes=wakes), trainer_poll_s=1000).run()
     assert ingest.left == 0
     assert time.monotonic() - began > 0.55
 
