@@ -70,8 +70,9 @@ class EvaluateSpec(Value):
 class Claim(Value):
     """A task given to a worker, with everything that it needs to do it.
 
-    `clusters` and `phashes` have one entry per sample of the manifest, in its order. All addresses are
-    good for hours, not for ever: claim again when one has expired.
+    `clusters` and `phashes` have one entry per sample of the manifest, in its order, where the task needs them (judge
+    and evaluate; package), and are empty elsewhere: of 100,000 samples they are some MiB. All addresses are good for
+    hours, not for ever: claim again when one has expired.
     """
 
     task: TaskSpec

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy
 
 Floats = NDArray[np.float64]
@@ -89,6 +88,9 @@ class Problem:
 
         Convex, so the start decides only how long it takes. Absent classes are learned as never right.
         """
+        # Imported here: it takes 20 MiB, which the child of a fold can do without.
+        from scipy.optimize import minimize
+
         begin = self._zero() if start is None else self._turned(start)
         scale = self._scale(begin, strength)
 

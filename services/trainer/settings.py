@@ -69,4 +69,6 @@ def child_environment(threads: int) -> dict[str, str]:
         # Threads that wait for one another sleep instead of spinning: with more work than cores, as when
         # one small machine runs everything, spinning makes training many times slower.
         "OMP_WAIT_POLICY": "PASSIVE",
+        # The threads that read images share two heaps: one for each would keep its own peak for good.
+        "MALLOC_ARENA_MAX": "2",
     }

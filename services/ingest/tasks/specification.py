@@ -59,6 +59,10 @@ def fetch(parts: Ingest, site: str, task_id: str) -> tuple[Manifest, Analysis]:
     return load_manifest(parts.blobs, site, version.manifest_hash), load_analysis(parts.blobs, version.analysis_key)
 
 
+_BY_CLUSTER = (TaskKind.JUDGE, TaskKind.EVALUATE)
+"""What judges, and so counts patients and not pictures."""
+
+
 @contextlib.contextmanager
 def _scene(parts: Ingest, token: TaskToken) -> Iterator[_Scene]:
     manifest, analysis = fetch(parts, token.site, token.task)
@@ -84,8 +88,8 @@ def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
             split=scene.split,
             manifest_hash=job.manifest_hash,
             classes=scene.manifest.classes,
-            clusters=scene.analysis.clusters,
-            phashes=scene.analysis.phashes,
+            clusters=scene.analysis.clusters if task.kind in _BY_CLUSTER else (),
+            phashes=scene.analysis.phashes if task.kind == TaskKind.PACKAGE else (),
             inputs=_inputs(scene),
             checkpoint=_checkpoint(scene),
             weights=_weights(scene),

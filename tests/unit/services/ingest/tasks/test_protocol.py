@@ -43,6 +43,7 @@ def test_a_successor_gets_the_results_of_what_it_waited_for(scene: Any) -> None:
         objects = scene.write(claim, 3, logits=claim["task"]["key"].encode())
         assert scene.tell(claim, "finish", result={"fold": claim["task"]["fold"]}, objects=objects).status_code == 204
     judge = scene.claim(kinds=["judge"])
+    assert (len(claim["clusters"]), len(judge["clusters"])) == (0, len(judge["split"]["folds"]))
     inputs = judge["inputs"]
     assert {key: value["result"] for key, value in inputs.items()} == {
         "resnet34/fold/0": {"fold": 0},

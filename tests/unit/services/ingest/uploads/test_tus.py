@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from fastapi.testclient import TestClient
 
+from aimic import faults
 from aimic.errors import UnavailableError
 from services.ingest.dependencies import Ingest
 from services.ingest.tasks.sweeper import Sweeper
@@ -244,7 +245,7 @@ def test_bytes_whose_commit_was_never_answered_are_kept_since_they_may_count(
             raise UnavailableError("The records can't be reached just now.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(service.faults, "point", cut)
+        patched.setattr(faults, "point", cut)
         assert _patch(client, path, 0, b"hello", **digest)[0] == 503
     assert _offset(client, path) == 5
     assert _patch(client, path, 5, b"world")[0] == 204
