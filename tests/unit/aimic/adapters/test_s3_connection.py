@@ -1,9 +1,11 @@
-"""How a request to the store is tried again: for a bounded time, and not by everybody at once."""
+"""How the store is reached, and how a request is tried again: for a bounded time, and not by everybody at once."""
 
 import ssl
+from base64 import b64encode
 from typing import NoReturn
 
 import pytest
+import urllib3
 from urllib3 import exceptions
 
 from aimic.adapters import s3_connection
@@ -38,3 +40,12 @@ def test_pauses_grow_to_a_bound_and_the_last_error_is_told(connection: Connectio
 def test_those_who_failed_together_do_not_come_back_together(connection: Connection, pauses: list[float]) -> None:
     one, other = (_pauses_of_one_call(connection, pauses) for _ in range(2))
     assert all(mine != theirs for mine, theirs in zip(one, other, strict=False))
+
+
+def test_a_proxy_is_asked_with_its_own_password() -> None:
+    trust = ssl.create_default_context()
+    pool = s3_connection._pool(s3_connection.TIMEOUT, trust, "http://me:pass%20word@proxy:3128")
+    assert isinstance(pool, urllib3.ProxyManager)
+    assert (pool.proxy and pool.proxy.host, pool.proxy and pool.proxy.port) == ("proxy", 3128)
+    assert pool.proxy_headers["proxy-authorization"] == "Basic " + b64encode(b"me:pass word").decode()
+    assert not isinstance(s3_connection._pool(s3_connection.TIMEOUT, trust, None), urllib3.ProxyManager)

@@ -1,8 +1,6 @@
 """The S3 adapter's requests, answered by a store in this process."""
 
 import io
-import ssl
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -296,12 +294,3 @@ def test_settings_that_cannot_work_end_the_start(tmp_path: Path, more: dict[str,
     settings = {"home": tmp_path, "blobs_url": "s3+http://store/cells", **more}
     with pytest.raises(SystemExit, match=words):
         S3Blobs.of(Settings.model_validate(settings))
-
-
-def test_a_proxy_is_asked_with_its_own_password() -> None:
-    trust = ssl.create_default_context()
-    pool = s3_connection._pool(s3_connection.TIMEOUT, trust, "http://me:pass%20word@proxy:3128")
-    assert isinstance(pool, urllib3.ProxyManager)
-    assert (pool.proxy and pool.proxy.host, pool.proxy and pool.proxy.port) == ("proxy", 3128)
-    assert pool.proxy_headers["proxy-authorization"] == "Basic " + b64encode(b"me:pass word").decode()
-    assert not isinstance(s3_connection._pool(s3_connection.TIMEOUT, trust, None), urllib3.ProxyManager)
