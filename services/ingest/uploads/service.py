@@ -161,9 +161,13 @@ class UploadService:
         with self._parts.database.system() as session:
             gone = repository.expired(session, self._parts.database.now(session), _SWEEP_BATCH)
         for site, upload_id in gone:
-            if self._is_over(site, upload_id):
-                self.purge(site, upload_id)
+            self.purge_if_over(site, upload_id)
         return len(gone)
+
+    def purge_if_over(self, site: str, upload_id: str) -> None:
+        """Remove an upload that nobody wants any more, now or later."""
+        if self._is_over(site, upload_id):
+            self.purge(site, upload_id)
 
     def _is_over(self, site: str, upload_id: str) -> bool:
         """Whether nobody wants it: under its lock, since a piece may have been recorded while it was looked at. What

@@ -60,17 +60,9 @@ def noted(session: Session, parts: Ingest, principal: Principal, upload_id: str,
 def release(parts: Ingest, principal: Principal, upload_id: str) -> None:
     """Remove the upload's own bytes if it is over. The weights are kept by now, so whoever sent them need not wait."""
     try:
-        if _is_over(parts, principal.site, upload_id):
-            UploadService(parts).purge(principal.site, upload_id)
+        UploadService(parts).purge_if_over(principal.site, upload_id)
     except UnavailableError as error:  # it has expired, so the sweeper removes it later
         logger.info("an upload whose weights are kept stays for now", extra={"reason": error.message})
-
-
-def _is_over(parts: Ingest, site: str, upload_id: str) -> bool:
-    """Whether nobody wants the upload, now or later: nobody takes up an expired one."""
-    with parts.database.begin(site) as session:
-        row = repository.find(session, site, upload_id, lock=True)
-        return row is not None and row.used_by is None and row.expires_at <= parts.database.now(session)
 
 
 def _check(name: str, head: bytes) -> None:
