@@ -5,7 +5,6 @@ a service that passes images and pieces of uploads through a dozen threads keeps
 with twelve threads and 8 MiB blocks: 112 MiB stayed, now 54.
 """
 
-import contextlib
 import ctypes
 
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
@@ -22,9 +21,3 @@ def give_back(least: int = 1 << 20, arenas: int = 2) -> bool:
     except (AttributeError, OSError):
         return False
     return bool(mallopt(_MMAP_THRESHOLD, least) and mallopt(_ARENA_MAX, arenas))
-
-
-def trim() -> None:
-    """Give back now what is freed and lies between what isn't: after work that took much for a moment."""
-    with contextlib.suppress(AttributeError):  # no glibc
-        ctypes.CDLL(None).malloc_trim(0)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from aimic.domain.base import sha256_of
 from aimic.errors import CorruptError, UnreadableImageError
-from aimic.heap import trim
 from aimic.nets.preprocessing import Preprocessing, to_pixels
 from services.trainer import transfer
 from services.trainer.context import Context
@@ -92,7 +91,6 @@ def pixels(context: Context, indices: Sequence[int], preprocessing: Preprocessin
             return np.stack(list(pool.map(read, part)))
 
         cache.fill(indices, compute, CHUNK, progress, context.check_stop)
-    trim()  # the readers are gone, and the training takes its own
     rows = cache.rows()
     assert rows.dtype == np.uint8
     return rows  # type: ignore[return-value]  # the dtype was just checked
