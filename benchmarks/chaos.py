@@ -9,7 +9,6 @@ unless the run shows nothing: no killed trainer held a task, or the undisturbed 
 """
 
 import argparse
-import platform as machine
 import random
 import subprocess
 import tempfile
@@ -22,8 +21,8 @@ from typing import Any
 
 from aimic.client import Client
 from aimic.domain.job import Job, ProgressKind
-from aimic.settings import available_cpus
 from benchmarks.stack import OFTEN, SITES, Stack, kill, result_of, small_job, start_job
+from benchmarks.tables import when_and_where
 from services.local.servers.together import Servers
 
 RECORD = Path(__file__).parents[1] / "docs" / "chaos.txt"
@@ -102,7 +101,7 @@ def main() -> int:
     heading = (
         f"python -m benchmarks.chaos --minutes {wish.minutes:g} --every {wish.every:g} --seed {wish.seed} "
         f"--epochs {wish.epochs}\n"
-        f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores, Python {machine.python_version()}\n"
+        f"{when_and_where()}\n"
     )
     print(heading)
     shows = True
