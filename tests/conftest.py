@@ -62,6 +62,19 @@ def command_of() -> Callable[[psutil.Process], list[str]]:
 
 
 @pytest.fixture(scope="session")
+def has_ended() -> Callable[[psutil.Process], bool]:
+    """Whether a process is over; one whose parent has not asked for its end yet is over, too."""
+
+    def ended(process: psutil.Process) -> bool:
+        try:
+            return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:  # it went between the two questions
+            return True
+
+    return ended
+
+
+@pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """The session's PostgreSQL."""
     with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:

@@ -17,6 +17,7 @@ from services.local.settings import LocalSettings
 
 MakeSettings = Callable[..., LocalSettings]
 CommandOf = Callable[[psutil.Process], list[str]]
+HasEnded = Callable[[psutil.Process], bool]
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -99,10 +100,12 @@ def test_a_taken_port_is_named(platform: Platform, tmp_path: Path) -> None:
         ("services.local.front", "front_ops_port"),
     ],
 )
-def test_a_part_that_is_killed_comes_back(platform: Platform, module: str, port: str, command_of: CommandOf) -> None:
+def test_a_part_that_is_killed_comes_back(
+    platform: Platform, module: str, port: str, command_of: CommandOf, has_ended: HasEnded
+) -> None:
     part = _part(platform, module, command_of)
     part.send_signal(signal.SIGKILL)
-    _until(lambda: not part.is_running() or part.status() == psutil.STATUS_ZOMBIE)
+    _until(lambda: has_ended(part))
     _until(lambda: _is_ready(getattr(platform.settings, port)))
     assert _part(platform, module, command_of).pid != part.pid
 

@@ -21,6 +21,7 @@ from services.local.settings import LocalSettings, Profile
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(400)]
 MakeSettings = Callable[..., LocalSettings]
 CommandOf = Callable[[psutil.Process], list[str]]
+HasEnded = Callable[[psutil.Process], bool]
 SERVERS = {"postgres": "postgres_port", "kafka.Kafka": "kafka_port", "minio": "minio_port"}
 
 
@@ -74,13 +75,13 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_that_is_killed_comes_back_under_the_services(
-    running: Platform, server: str, command_of: CommandOf
+    running: Platform, server: str, command_of: CommandOf, has_ended: HasEnded
 ) -> None:
     home = str(running.settings.home)
     mine = [p for p in _tree(running) if server in " ".join(command_of(p)) and home in " ".join(command_of(p))]
     oldest = min(mine, key=psutil.Process.create_time)
     oldest.kill()
-    _until(f"{server} is gone", lambda: not oldest.is_running() or oldest.status() == psutil.STATUS_ZOMBIE)
+    _until(f"{server} is gone", lambda: has_ended(oldest))
     _until("the platform works again", lambda: _lists_datasets(running) and _ready(running))
 
 
