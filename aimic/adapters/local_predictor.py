@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from aimic.errors import NotFoundError
 from aimic.nets.runner import Runner, best_device, load, use_threads
-from aimic.ports.predictor import LoadedModel
+from aimic.ports.predictor import LONGEST_S, LoadedModel
 from aimic.settings import available_cpus
 
 
@@ -31,12 +31,14 @@ class LocalPredictor:
         self._runners[runner.hash] = runner
         return _loaded(runner)
 
-    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(
+        self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S
+    ) -> NDArray[np.float32]:
         """See the port."""
         runner = self._runners.get(bundle_hash)
         if runner is None:
             raise NotFoundError("This model is not loaded here.", bundle_hash=bundle_hash)
-        return runner.logits(pixels)
+        return runner.logits(pixels, timeout_s)
 
     def unload(self, bundle_hash: str) -> None:
         """See the port. Answers under way are still given."""
@@ -57,4 +59,5 @@ def _loaded(runner: Runner) -> LoadedModel:
         executor=f"torch-eager-fp32-{runner.device.type}",
         classes=runner.info.classes,
         image_size=runner.info.preprocessing.image_size,
+        memory_bytes=runner.memory_bytes,
     )

@@ -1,5 +1,6 @@
 """A bundle in memory, proven to answer as it did when it was made."""
 
+import time
 from pathlib import Path
 from threading import Lock
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aimic.errors import CorruptError, InvalidInputError
+from aimic.errors import CorruptError, DeadlineError, InvalidInputError
 from aimic.nets.bundle import Bundle, inspect
 from aimic.nets.forward import MICRO_BATCH, logits_of
 from aimic.nets.net import Net
@@ -31,8 +32,12 @@ class Runner:
         self._nets = nets
         self._turn = turn
 
-    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits [n, classes] for uint8 RGB pixels [n, S, S, 3]; InvalidInputError for another shape."""
+    def logits(self, pixels: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
+        """Logits [n, classes] for uint8 RGB pixels [n, S, S, 3].
+
+        InvalidInputError for another shape; DeadlineError when its turns didn't come within `timeout_s`.
+        """
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
         side = self.info.preprocessing.image_size
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (side, side, 3):
             raise InvalidInputError(
@@ -40,9 +45,19 @@ class Runner:
             )
         parts = []
         for start in range(0, len(pixels), MICRO_BATCH):
-            with self._turn:
+            if not self._turn.acquire(timeout=-1 if ends is None else max(0.0, ends - time.monotonic())):
+                raise DeadlineError("Other images took all the time there was. Ask again, or with a later deadline.")
+            try:
                 parts.append(logits_of(self._nets, pixels[start : start + MICRO_BATCH], self.device))
+            finally:
+                self._turn.release()
         return np.concatenate(parts) if parts else np.empty((0, len(self.info.classes)), np.float32)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights take of the device's memory."""
+        tensors = [tensor for net in self._nets for tensor in net.module.state_dict().values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def best_device() -> torch.device:

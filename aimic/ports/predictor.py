@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from aimic.domain.base import Value
 
+LONGEST_S = 300.0
+"""How long a batch may take when nobody says less."""
+
 
 class LoadedModel(Value):
     """A model in memory, ready to answer."""
@@ -17,6 +20,8 @@ class LoadedModel(Value):
     """How it runs, such as `torch-eager-fp32-cpu`; named in every answer."""
     classes: tuple[str, ...]
     image_size: int
+    memory_bytes: int = 0
+    """What it takes of the machine's memory, about: its weights, as they are held."""
 
 
 class Predictor(Protocol):
@@ -28,10 +33,14 @@ class Predictor(Protocol):
         CorruptError when anything does not match. Loading a loaded bundle again is harmless.
         """
 
-    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(
+        self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S
+    ) -> NDArray[np.float32]:
         """Logits [n, classes] for uint8 RGB pixels [n, height, width, 3] of the model's image size.
 
-        An image's logits don't depend on the batch (to 1e-5 in probability). NotFoundError if not loaded.
+        An image's logits don't depend on the batch (to 1e-5 in probability). NotFoundError if not loaded,
+        InvalidInputError for other pixels. It waits for its turn and for an answer for `timeout_s` at most: then
+        DeadlineError. UnavailableError when what runs the network is away or died of it.
         """
 
     def unload(self, bundle_hash: str) -> None:

@@ -55,7 +55,7 @@ class Batcher:
     def __init__(
         self,
         bundle_hash: str,
-        run: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+        run: Callable[[NDArray[np.uint8], float], NDArray[np.float32]],
         lane: Lane,
         limit: int,
         window_s: float,
@@ -141,7 +141,8 @@ class Batcher:
         BATCH_IMAGES.labels(self._bundle).observe(len(batch))
         started = time.monotonic()
         pixels = np.stack([waiting.pixels for waiting in batch])
-        work = asyncio.get_running_loop().run_in_executor(self._lane.executor, self._run, pixels)
+        patience = max(waiting.deadline.remaining() for waiting in batch)
+        work = asyncio.get_running_loop().run_in_executor(self._lane.executor, self._run, pixels, patience)
         try:
             logits = await work
         except BaseException as error:

@@ -16,6 +16,8 @@ from aimic import faults
 from aimic.domain.prediction import Answer, ImageError, ImageResult, PredictResponse
 from aimic.domain.site import Principal
 from aimic.errors import AimicError, InvalidInputError, NotFoundError, TooLargeError, UnreadableImageError
+from aimic.imaging.limits import check_size
+from aimic.nets.preprocessing import pixels_of
 from services.inference import metrics
 from services.inference.admission import Admission
 from services.inference.answers import Source, answer_of
@@ -31,6 +33,17 @@ class EncodedImage:
 
     data: bytes
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An image that the caller has decoded: uint8 RGB [height, width, 3], of any size within the limits."""
+
+    pixels: NDArray[np.uint8]
+    name: str | None = None
+
+
+Image = EncodedImage | DecodedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class DataPlane:
         self,
         model: str,
         version: int | None,
-        images: Sequence[bytes | EncodedImage],
+        images: Sequence[bytes | Image],
         deadline: Deadline,
         request_id: str,
         *,
@@ -101,7 +114,7 @@ class DataPlane:
                 await self._look_again()
         return await self._loader.ensure(site, name, version, deadline)
 
-    def _checked(self, images: Sequence[bytes | EncodedImage]) -> list[EncodedImage]:
+    def _checked(self, images: Sequence[bytes | Image]) -> list[Image]:
         if not images:
             raise InvalidInputError("There is no image in the request; send at least one.")
         if len(images) > self._limits.request_images:
@@ -112,7 +125,7 @@ class DataPlane:
         return [EncodedImage(image) if isinstance(image, bytes) else image for image in images]
 
     async def _all(
-        self, images: list[EncodedImage], model: Model, source: Source, deadline: Deadline
+        self, images: list[Image], model: Model, source: Source, deadline: Deadline
     ) -> tuple[ImageResult, ...]:
         with model.batcher.expecting(len(images)) as arrived:
             try:
@@ -131,7 +144,7 @@ class DataPlane:
 
     async def _one(
         self,
-        image: EncodedImage,
+        image: Image,
         model: Model,
         source: Source,
         deadline: Deadline,
@@ -153,7 +166,9 @@ class DataPlane:
         self._admission.learned(computed.compute_s / computed.batch)
         return answer_of(computed.logits, source)
 
-    async def _decode(self, image: EncodedImage, source: Source, deadline: Deadline) -> NDArray[np.uint8]:
+    async def _decode(self, image: Image, source: Source, deadline: Deadline) -> NDArray[np.uint8]:
+        if isinstance(image, DecodedImage):
+            return await self._stretch(image.pixels, source)
         if len(image.data) > self._limits.image_bytes:
             raise TooLargeError(
                 f"An image may have {self._limits.image_bytes / 2**20:g} MiB at most; this one is larger."
@@ -161,6 +176,12 @@ class DataPlane:
         if not image.data:
             raise UnreadableImageError("This file is empty.")
         return await self._decoders.decode(image.data, source.info.preprocessing, deadline)
+
+    async def _stretch(self, pixels: NDArray[np.uint8], source: Source) -> NDArray[np.uint8]:
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise UnreadableImageError(f"Pixels are uint8 [height, width, 3], not {pixels.dtype} {pixels.shape}.")
+        check_size(width=pixels.shape[1], height=pixels.shape[0])
+        return await asyncio.to_thread(pixels_of, pixels, source.info.preprocessing)
 
 
 def _result(index: int, name: str | None, outcome: Answer | AimicError) -> ImageResult:
