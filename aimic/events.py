@@ -14,6 +14,8 @@ class Message(Value):
     aggregate: str
     """Id of what it is about; also the key under which order is kept."""
     sequence: int
+    traceparent: str = ""
+    """The trace that this belongs to (W3C Trace Context). Readers from before there was one pass over it."""
 
     @property
     def key(self) -> str:

@@ -60,6 +60,11 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]", "::1")
     """Host names under which we answer without a key (against DNS rebinding)."""
     log_level: str = "INFO"
+    otlp_endpoint: str = ""
+    """`http(s)://host:port` of an OpenTelemetry collector that gets traces; also OTEL_EXPORTER_OTLP_ENDPOINT. Without
+    it none are made."""
+    otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    """How it is spoken to; also OTEL_EXPORTER_OTLP_PROTOCOL."""
     faults_dir: Path | None = None
     """Of tests only: where aimic/faults.py looks for what should happen at a named step."""
     lease_s: float = Field(30.0, ge=1)
@@ -75,6 +80,11 @@ class Settings(BaseSettings):
         values["blobs_url"] = values.get("blobs_url") or f"file://{home}/objects"
         values["events_url"] = values.get("events_url") or f"sqlite:///{home}/events.db"
         values["records_url"] = values.get("records_url") or f"sqlite:///{home}/records.db"
+        for name in ("otlp_endpoint", "otlp_protocol"):
+            # Collectors are set by the standard's own variables for all programs of a cluster.
+            standard = os.environ.get(f"OTEL_EXPORTER_{name.upper()}")
+            if standard and not values.get(name):
+                values[name] = standard
         return values
 
     def key(self) -> str | None:

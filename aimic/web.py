@@ -9,7 +9,8 @@ from itertools import chain
 from typing import Any
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -18,8 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aimic import tracing
 from aimic.errors import AimicError, InvalidInputError
-from aimic.telemetry import new_request_id, request_id
+from aimic.telemetry import exemplar, new_request_id, request_id, service_name
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +35,11 @@ COME_AGAIN = frozenset({429, 503, 507})
 _USUAL_RETRY_S = 5
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBLEMS = Counter("aimic_http_problems_total", "Error answers by code", ["service", "code"])
+READY = Gauge("aimic_ready", "1 while the process says that it is ready for work, else 0", ["service"])
 
 
 class RequestContext:
-    """ASGI middleware: gives each request an id (the caller's, when it is sane), measures it, logs it."""
+    """ASGI middleware: gives each request an id (the caller's, when it is sane), traces it, measures it, logs it."""
 
     def __init__(self, app: ASGIApp, service: str) -> None:
         self.app = app
@@ -47,9 +50,19 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        sent = headers.get("x-request-id", "")
         current = sent if 0 < len(sent) <= 64 and sent.isascii() and sent.isprintable() else new_request_id()
         token = request_id.set(current)
+        facts = {"http.request.method": _method(scope), "aimic.request_id": current}
+        try:
+            with tracing.span(_method(scope), headers.get("traceparent", ""), "server", facts) as span:
+                await self._handle(scope, receive, send, span)
+        finally:
+            request_id.reset(token)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, span: tracing.Span) -> None:
+        current = request_id.get()
         status = 0
         started = time.perf_counter()
 
@@ -70,17 +83,24 @@ class RequestContext:
                 raise  # the answer had begun; breaking it off is all that is left
             await unforeseen()(scope, receive, send_with_id)
         finally:
-            self._report(scope, status, time.perf_counter() - started)
-            request_id.reset(token)
+            self._report(scope, status, time.perf_counter() - started, span)
 
-    def _report(self, scope: Scope, status: int, seconds: float) -> None:
+    def _report(self, scope: Scope, status: int, seconds: float, span: tracing.Span) -> None:
         # The route's template, not the path: a path would make a metric per id.
         route = getattr(scope.get("route"), "path", "unmatched")
-        # Callers may invent methods; a metric per invention would grow without bound.
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        REQUEST_SECONDS.labels(self.service, method, route, str(status)).observe(seconds)
+        method = _method(scope)
+        REQUEST_SECONDS.labels(self.service, method, route, str(status)).observe(seconds, exemplar())
+        span.rename(f"{method} {route}")
+        span.note({"http.route": route, "http.response.status_code": status})
+        if not status or status >= 500:
+            span.failed(str(status or "no answer"))
         more = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
         logger.info("request", extra=more)
+
+
+def _method(scope: Scope) -> str:
+    # Callers may invent methods; a metric per invention would grow without bound.
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def problem(status: int, code: str, title: str, detail: str, **more: Any) -> JSONResponse:
@@ -162,6 +182,7 @@ def operations_app(ready: Callable[[], str | None], away: Callable[[], dict[str,
     """`/healthz` (the process turns), `/readyz` (`ready()` is None, else the reason), `/metrics`.
 
     `/readyz` also names the servers that are `away()`, each with a sentence. None of the three may wait for one.
+    `/metrics` is Prometheus' text, or OpenMetrics, which has exemplars, for those that ask for it by Accept.
     """
 
     async def healthz(_: Request) -> Response:
@@ -174,8 +195,10 @@ def operations_app(ready: Callable[[], str | None], away: Callable[[], dict[str,
             return JSONResponse({"status": "ready", **missing})
         return JSONResponse({"status": "not ready", "reason": reason, **missing}, 503)
 
-    def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    def metrics(request: Request) -> Response:
+        READY.labels(service_name()).set(ready() is None)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), media_type=content_type)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 

@@ -97,6 +97,8 @@ class Claim(Value):
     checkpoint: CheckpointRef | None
     weights: WeightsSource
     evaluate: EvaluateSpec | None = None
+    traceparent: str = ""
+    """The trace in which the job was started (W3C Trace Context), if there is one."""
 
 
 class TaskSample(Value):

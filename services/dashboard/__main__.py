@@ -5,6 +5,7 @@ from types import FrameType
 
 import uvicorn
 
+from aimic import tracing
 from aimic.auth import refuse_open_bind
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
@@ -23,6 +24,7 @@ def main() -> None:
         signal.signal(number, _end)
     chosen = settings()
     setup_logging("dashboard", chosen.log_level)
+    tracing.begin("dashboard", chosen)
     refuse_open_bind(chosen)
     operations = OperationsServer(chosen.ops_host, chosen.dashboard_ops_port, lambda: None)
     operations.start()
@@ -45,6 +47,7 @@ def main() -> None:
         server.run()
     finally:
         operations.stop()
+        tracing.end()
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ from contextlib import nullcontext
 from typing import Any
 
 import uvicorn
+from prometheus_client import REGISTRY
 
-from aimic import faults
+from aimic import faults, tracing
 from aimic.auth import refuse_open_bind
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
 from services.inference.app import Service, service
 from services.inference.grpc.server import GrpcServer
+from services.inference.monitoring import collectors
 from services.inference.rest.application import application
 from services.inference.settings import Settings
 
@@ -43,6 +45,8 @@ async def serve(settings: Settings) -> None:
             settings.inference_ops_port,
             lambda: "stopping" if stopping.is_set() else running.reconciler.not_ready(),
         )
+        for collector in collectors(running.plane.catalogue, running.predictor):
+            REGISTRY.register(collector)
         operations.start()
         try:
             await _shells(running, stopping)
@@ -94,10 +98,12 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     settings = Settings()
     setup_logging("inference", settings.log_level)
+    tracing.begin("inference", settings)
     faults.arm(settings)
     refuse_open_bind(settings)
     refuse_open_bind(settings, settings.grpc_host)
     asyncio.run(serve(settings))
+    tracing.end()
     # Everything is closed. Python would now free the networks piece by piece, which takes seconds on a busy
     # machine; the kernel does it at once.
     logging.shutdown()

@@ -33,6 +33,7 @@ class Service:
     settings: Settings
     plane: DataPlane
     reconciler: Reconciler
+    predictor: Predictor
 
 
 @asynccontextmanager
@@ -72,7 +73,7 @@ async def service(
         admission = Admission(settings.inference_queue_images)
         plane = DataPlane(catalogue, loader, decoders, admission, _limits(settings), reconciler.look_again)
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
-        yield Service(settings, plane, reconciler)
+        yield Service(settings, plane, reconciler, runs)
 
 
 def _batcher(settings: Settings, predictor: Predictor, lane: Lane, bundle_hash: str) -> Batcher:

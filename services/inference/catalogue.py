@@ -12,7 +12,7 @@ from aimic.errors import NotFoundError
 from aimic.nets.bundle import BundleInfo
 from aimic.ports.predictor import LoadedModel
 from services.inference.batching import Batcher
-from services.inference.metrics import STATES
+from services.inference.metrics import STATES, VERSIONS
 
 State = Literal["ready", "loading", "refused"]
 Key = tuple[str, str, int]
@@ -115,6 +115,7 @@ class Catalogue:
             gone += self._want(entry)
         self._current |= {key[:2]: key for key in answering if key in self._versions}
         self.refresh()
+        VERSIONS.keep(wanted)
         return gone
 
     def refresh(self) -> None:

@@ -102,7 +102,7 @@ class DataPlane:
             raise
         faults.point("inference.answering")
         entry = served.entry
-        metrics.TOTAL_SECONDS.labels(entry.name, str(entry.version)).observe(time.monotonic() - started)
+        metrics.VERSIONS.of(entry).answered(time.monotonic() - started, len(named))
         return PredictResponse(model=entry.name, version=entry.version, request_id=request_id, results=results)
 
     async def _model(self, site: str, name: str, version: int | None, deadline: Deadline) -> tuple[Served, Model]:
@@ -151,7 +151,7 @@ class DataPlane:
         arrived: Callable[[], None],
     ) -> Answer | AimicError:
         """One image's answer, or what is wrong with it; errors that concern the whole request are raised."""
-        labels = (source.entry.name, str(source.entry.version))
+        seen = metrics.VERSIONS.of(source.entry)
         started = time.monotonic()
         try:
             pixels = await self._decode(image, source, deadline)
@@ -159,10 +159,9 @@ class DataPlane:
             return error
         finally:
             arrived()
-        metrics.DECODE_SECONDS.labels(*labels).observe(time.monotonic() - started)
+        seen.decoded(time.monotonic() - started)
         computed = await model.batcher.submit(pixels, deadline)
-        metrics.QUEUE_SECONDS.labels(*labels).observe(computed.queue_s)
-        metrics.COMPUTE_SECONDS.labels(*labels).observe(computed.compute_s)
+        seen.computed(computed.queue_s, computed.compute_s, computed.batch)
         self._admission.learned(computed.compute_s / computed.batch)
         return answer_of(computed.logits, source)
 

@@ -9,13 +9,14 @@ from types import FrameType
 import uvicorn
 from prometheus_client import REGISTRY
 
-from aimic import faults
+from aimic import faults, tracing
 from aimic.auth import refuse_open_bind
 from aimic.heap import give_back
+from aimic.monitoring import Punctual
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
 from services.ingest.app import compose, create_app
-from services.ingest.health import Health, Punctual
+from services.ingest.health import Health
 from services.ingest.migrate import ready
 from services.ingest.models.bundles import clear_scratch
 from services.ingest.monitoring import RecordsCollector
@@ -63,6 +64,7 @@ def main() -> None:
     give_back()
     settings = Settings()
     setup_logging("ingest", settings.log_level)
+    tracing.begin("ingest", settings)
     faults.arm(settings)
     refuse_open_bind(settings)
     parts = compose(settings)
@@ -89,6 +91,7 @@ def main() -> None:
         health.stop()
         parts.events.close()
         parts.database.close()
+        tracing.end()
         logger.info("ended")
         _end_at_once()
 

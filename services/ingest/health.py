@@ -11,13 +11,9 @@ what to alert on.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LateError
+from collections.abc import Callable, Mapping
 
 from prometheus_client import Gauge
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 
 from aimic.errors import AimicError
 from services.ingest.dependencies import Ingest
@@ -25,7 +21,6 @@ from services.ingest.dependencies import Ingest
 EVERY_S, AWAY_EVERY_S = 5.0, 1.0
 LATE_S = 10.0
 """A look that takes longer means away, too."""
-METRICS_S = 0.8
 NEEDED = frozenset({"records", "objects"})
 """Without these no request can be answered; without the events everything goes on, trainers just look less often."""
 UP = Gauge("aimic_ingest_server_up", "1 when the server answered the last look, else 0", ["server"])
@@ -120,23 +115,3 @@ class Health:
             return "stopping"
         waited = [watch for watch in self._watches if watch.name in NEEDED and not watch.reached]
         return f"{waited[0].name}: {waited[0].away()}" if waited else None
-
-
-class Punctual(Collector):
-    """Another collector's values if they come within METRICS_S: a database that hangs doesn't hold up `/metrics`."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
-        self._busy = threading.Lock()
-
-    def collect(self) -> Iterator[Metric]:
-        """The values, or none of them: a missing value says that it isn't known."""
-        if not self._busy.acquire(blocking=False):
-            return  # the last question still waits for its answer
-        asked = self._pool.submit(lambda: list(self._collector.collect()))
-        asked.add_done_callback(lambda _: self._busy.release())
-        try:
-            yield from asked.result(METRICS_S)
-        except LateError:
-            return

@@ -9,12 +9,13 @@ topic was made anew. While the broker is away messages wait, one of each task an
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from pydantic import ValidationError
 from sqlalchemy import and_, delete, exists, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
-from aimic import faults
+from aimic import faults, tracing
 from aimic.errors import UnavailableError
 from aimic.events import MESSAGES, JobProgressed, Message, ModelsChanged, TaskReady
 from services.ingest.dependencies import Ingest
@@ -78,7 +79,8 @@ class Relay:
         for message in messages:
             if not self._lease.hold():
                 return False
-            self._parts.events.publish(message)
+            with _traced(message):
+                self._parts.events.publish(message)
         return True
 
     def _forget_superseded(self) -> None:
@@ -160,6 +162,14 @@ def _note(session: Session, published: Mapping[tuple[str, str], int]) -> None:
         sequence = published[site, job_id]
         which = (JobRow.site == site, JobRow.id == job_id, JobRow.published < sequence)
         session.execute(update(JobRow).where(*which).values(published=sequence))
+
+
+def _traced(message: Message) -> AbstractContextManager[object]:
+    """A message that belongs to no trace begins none: there are many, and nobody asked for them."""
+    if not message.traceparent:
+        return nullcontext()
+    facts = {"messaging.destination.name": message.topic, "aimic.aggregate": message.aggregate}
+    return tracing.span(f"publish {message.topic}", message.traceparent, "producer", facts)
 
 
 def _message(row: OutboxRow) -> Message | None:

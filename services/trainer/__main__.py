@@ -6,7 +6,7 @@ import sys
 import threading
 from types import FrameType
 
-from aimic import faults
+from aimic import faults, tracing
 from aimic.telemetry import setup_logging
 from services.trainer.app import compose
 from services.trainer.scratch import clear_left
@@ -20,6 +20,7 @@ def main() -> int:
     """Work until SIGTERM or SIGINT; then hand back and end: within 8 seconds on one machine, 25 with servers."""
     settings = Settings()
     setup_logging("trainer", settings.log_level)
+    tracing.begin("trainer", settings)
     faults.arm(settings)
     clear_left(settings.home / "work")
     trainer = compose(settings)
@@ -38,6 +39,7 @@ def main() -> int:
     finally:
         trainer.operations.stop()
         trainer.close()
+        tracing.end()
     return 0
 
 

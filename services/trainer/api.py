@@ -32,6 +32,7 @@ from aimic.errors import (
     StaleFenceError,
     UnavailableError,
 )
+from aimic.telemetry import outgoing
 
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 SLOW_TIMEOUT = httpx.Timeout(60.0, connect=2.0)
@@ -89,7 +90,7 @@ class Ingest:
     def send(self, method: str, path: str, body: Command | None = None, **options: Any) -> httpx.Response:
         """One call; its answer when that is no error."""
         content = body.model_dump_json() if body is not None else None
-        headers = {**options.pop("headers", {}), "content-type": "application/json"}
+        headers = {**options.pop("headers", {}), **outgoing(), "content-type": "application/json"}
         try:
             response = self._client.request(method, path, content=content, headers=headers, **options)
         except httpx.TransportError as error:

@@ -15,10 +15,10 @@ import threading
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from aimic import faults
+from aimic import faults, tracing
 from aimic.settings import Settings
-from aimic.telemetry import setup_logging
-from services.trainer.context import Context, StoppedError
+from aimic.telemetry import request_id, setup_logging
+from services.trainer.context import Context, Outcome, StoppedError
 from services.trainer.reports import Reporter
 from services.trainer.spec import ChildSpec
 
@@ -58,7 +58,9 @@ def main() -> NoReturn:
     # Ctrl-C at a terminal reaches us too, but it is the worker's to say what becomes of the task.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     setup_logging("trainer-child")
-    faults.arm(Settings())
+    settings = Settings()
+    tracing.begin("trainer-child", settings)
+    faults.arm(settings)
     report = Reporter(_own_stdout())
     orders = Orders()
     while True:
@@ -69,10 +71,7 @@ def main() -> NoReturn:
 def do_task(directory: Path, report: Reporter, stop: threading.Event) -> None:
     """Do the task in `directory`; whatever happens is reported."""
     try:
-        # Imported here: loading torch takes seconds and may fail, which should be told in plain words too.
-        from services.trainer.tasks import run_task
-
-        outcome = run_task(Context(ChildSpec.read(directory), directory, report, stop))
+        outcome = _done(ChildSpec.read(directory), directory, report, stop)
     except StoppedError:
         report.stopped()
     except BaseException as error:
@@ -81,6 +80,18 @@ def do_task(directory: Path, report: Reporter, stop: threading.Event) -> None:
         report.failed(*describe(error), store=store_of(error))
     else:
         report.result(outcome.result, outcome.files)
+
+
+def _done(spec: ChildSpec, directory: Path, report: Reporter, stop: threading.Event) -> Outcome:
+    request_id.set(spec.request_id)
+    try:
+        with tracing.span(f"train {spec.claim.task.kind}", spec.claim.traceparent, "consumer"):
+            # Imported here: loading torch takes seconds and may fail, which should be told in plain words too.
+            from services.trainer.tasks import run_task
+
+            return run_task(Context(spec, directory, report, stop))
+    finally:
+        tracing.hasten()  # our end may come soon, and without a warning
 
 
 def _own_stdout() -> TextIO:

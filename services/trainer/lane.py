@@ -1,5 +1,6 @@
 """Calls that may hang, on a thread of their own."""
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
@@ -17,9 +18,10 @@ class Lane:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Do `work` when those before it are done."""
+        """Do `work` when those before it are done, as a part of the request and trace of who submits it."""
         done: Future[T] = Future()
-        self._calls.put(lambda: _do(work, done))
+        here = contextvars.copy_context()
+        self._calls.put(lambda: here.run(_do, work, done))
         return done
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._told = False
         """Whether our log says that there is trouble."""
+        self.traceparent = ""
+        """The trace of the wake-up that was heard last and not forgotten."""
 
     def start(self) -> None:
         """Begin to listen, if we don't already."""
@@ -37,6 +39,7 @@ class Listener:
     def forget(self) -> None:
         """What was heard so far is seen to: the worker asks now."""
         self._woken.clear()
+        self.traceparent = ""
 
     def wait(self, seconds: float) -> bool:
         """Until a wake-up, at most `seconds`; whether there was one since `forget`."""
@@ -72,4 +75,5 @@ class Listener:
         subscription.commit()
         self._told = False
         if messages:
+            self.traceparent = messages[-1].message.traceparent
             self._woken.set()

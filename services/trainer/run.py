@@ -9,9 +9,11 @@ from concurrent.futures import Future
 from enum import StrEnum
 from typing import TypeVar
 
+from aimic import tracing
 from aimic.domain.job import ProgressKind
 from aimic.domain.work import Claim, ProgressItem
 from aimic.errors import AimicError, UnavailableError
+from aimic.telemetry import request_id, traceparent
 from services.trainer import metrics
 from services.trainer.api import ClaimedTask
 from services.trainer.failures import describe, of_death, of_silence
@@ -97,7 +99,8 @@ class TaskRun:
         if self._beginnings:
             self._claim = self._insist(self._task.claimed)
         spec = ChildSpec(
-            claim=self._claim,
+            claim=self._claim.model_copy(update={"traceparent": traceparent.get()}),
+            request_id=request_id.get(),
             cache=self._settings.home / "cache",
             weights_dir=self._settings.weights_dir,
             checkpoint_s=self._settings.trainer_checkpoint_s,
@@ -176,6 +179,7 @@ class TaskRun:
             assert report.kind is not None
             if report.kind is ProgressKind.EPOCH:
                 metrics.observe_epoch(self._claim.task.network, report.data)
+                tracing.current().record("epoch", float(report.data["seconds"]))
             if report.kind is not ProgressKind.WARNING:
                 self._in_vain = 0
             self._line.add(ProgressItem(kind=report.kind, data=report.data))

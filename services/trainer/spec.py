@@ -17,6 +17,8 @@ class ChildSpec(Value):
     speaks to ingest."""
 
     claim: Claim
+    request_id: str = ""
+    """Under which the worker logs this task, and so its child."""
     samples: SkipValidation[Sequence[TaskSample]] = ()
     """All samples of the manifest, in its order."""
     cache: Path

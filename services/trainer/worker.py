@@ -4,8 +4,9 @@ import contextlib
 import logging
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 
-from aimic import faults
+from aimic import faults, tracing
 from aimic.domain.job import TaskKind
 from aimic.domain.work import Claim
 from aimic.errors import AimicError, UnavailableError
@@ -75,9 +76,11 @@ class Worker:
         self._close()
 
     def _work_once(self) -> Ending | None:
+        woken_by = self._listener.traceparent
         self._listener.forget()
         try:
-            claim = self._ask()
+            with _asking(woken_by):
+                claim = self._ask()
             self._told_away(False)
         except AimicError as error:
             if not self._away:
@@ -92,7 +95,9 @@ class Worker:
         faults.point("trainer.claimed")
         started = time.monotonic()
         try:
-            ending = TaskRun(self._settings, self._children, self._ingest.task(claim), claim).run(self._stopping)
+            with tracing.span(f"task {claim.task.kind}", claim.traceparent, "consumer", _facts(claim)) as span:
+                ending = TaskRun(self._settings, self._children, self._ingest.task(claim), claim).run(self._stopping)
+                span.note({"aimic.ending": ending.value})
         finally:
             logger.info("task left", extra={**facts, "seconds": round(time.monotonic() - started, 1)})
             request_id.reset(token)
@@ -141,3 +146,13 @@ class Worker:
         self._claims.close()
         self._children.close()
         self._listener.stop()
+
+
+def _asking(woken_by: str) -> AbstractContextManager[object]:
+    """Only a question that a wake-up led to is a part of its trace; the others would make one every few seconds."""
+    return tracing.span("claim", woken_by, "client") if woken_by else nullcontext()
+
+
+def _facts(claim: Claim) -> tracing.Facts:
+    task = claim.task
+    return {"aimic.job": claim.job_id, "aimic.task": task.id, "aimic.key": task.key, "aimic.fence": claim.fence}

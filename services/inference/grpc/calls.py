@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 import grpc
 from grpc.aio import ServicerContext
 
+from aimic import tracing
 from aimic.auth import Authenticator, require
 from aimic.domain.site import Permission, Principal
 from aimic.errors import AimicError
-from aimic.telemetry import new_request_id
+from aimic.telemetry import exemplar, new_request_id
 from aimic.telemetry import request_id as current_request_id
 from services.inference.deadline import Deadline
 from services.inference.grpc.messages import problem_of
@@ -33,6 +34,7 @@ class Call:
         }
         sent = self._metadata.get("x-request-id", "")
         self.request_id = sent if 0 < len(sent) <= 64 and sent.isprintable() else new_request_id()
+        self.traceparent = self._metadata.get("traceparent", "")
         current_request_id.set(self.request_id)
 
     def principal(self, permission: Permission) -> Principal:
@@ -70,17 +72,19 @@ def unforeseen(error: Exception) -> AimicError:
 
 @asynccontextmanager
 async def answering(call: Call, method: str) -> AsyncIterator[None]:
-    """Measures what is inside; any error in it ends the call in our form."""
+    """Traces and measures what is inside; any error in it ends the call in our form."""
     started = time.monotonic()
     code = "CANCELLED"
-    try:
-        yield
-        code = "OK"
-    except AimicError as error:
-        code = error.grpc_code
-        await call.abort(error)
-    except Exception as error:
-        code = AimicError.grpc_code
-        await call.abort(unforeseen(error))
-    finally:
-        GRPC_SECONDS.labels(method, code).observe(time.monotonic() - started)
+    with tracing.span(method, call.traceparent, "server", {"rpc.system": "grpc", "rpc.method": method}) as span:
+        try:
+            yield
+            code = "OK"
+        except AimicError as error:
+            code = error.grpc_code
+            await call.abort(error)
+        except Exception as error:
+            code = AimicError.grpc_code
+            await call.abort(unforeseen(error))
+        finally:
+            span.note({"rpc.response.status_code": code, "aimic.request_id": call.request_id})
+            GRPC_SECONDS.labels(method, code).observe(time.monotonic() - started, exemplar())

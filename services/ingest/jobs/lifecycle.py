@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from aimic.domain.job import ProgressKind, Status, TaskKind
 from aimic.domain.work import WEIGHTS_OBJECT
 from aimic.events import TaskReady
+from aimic.telemetry import traceparent
 from services.ingest.jobs.journal import tell, tell_status
 from services.ingest.jobs.tables import JobRow
 from services.ingest.outbox import post
@@ -21,7 +22,13 @@ LEFTOVERS_AFTER_S = 900
 
 def wake(session: Session, task: TaskRow, now: datetime) -> None:
     """Tell the workers that this task can be claimed."""
-    message = TaskReady(site=task.site, aggregate=task.id, sequence=task.fence + 1, kind=task.kind)
+    message = TaskReady(
+        site=task.site,
+        aggregate=task.id,
+        sequence=task.fence + 1,
+        traceparent=traceparent.get(),
+        kind=task.kind,
+    )
     post(session, message, now)
 
 

@@ -13,6 +13,7 @@ from aimic.domain.job import JobRequest, TaskPlan, TrainSettings, plan_tasks
 from aimic.domain.job import Status as State
 from aimic.domain.site import Principal
 from aimic.domain.split import Split, SplitSummary
+from aimic.telemetry import traceparent
 from services.ingest.datasets.reading import VersionData, fetch_version, load_version
 from services.ingest.dependencies import Ingest
 from services.ingest.jobs import defaults, weights
@@ -114,6 +115,7 @@ def write(session: Session, plan: Plan, principal: Principal, now: datetime) -> 
         cancel=False,
         sequence=0,
         published=0,
+        traceparent=traceparent.get() or None,
         created_by=principal.name,
         created_at=now,
     )

@@ -57,6 +57,8 @@ class JobRow(SiteRow, Recorded, Base):
     published: Mapped[int] = mapped_column(BigInt, default=0)
     """The newest sequence that the relay has told of."""
     finished_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None]
+    """The trace in which it was started (W3C Trace Context)."""
 
     def model_name(self, network: str) -> str:
         """Name of the model that this network becomes; with several networks each has a name of its own."""

@@ -10,6 +10,7 @@ from aimic.domain.model import ModelVersion, ServingEntry, Stage
 from aimic.domain.site import PLATFORM_SITE, Principal
 from aimic.errors import ConflictError, InvalidInputError
 from aimic.events import ModelsChanged
+from aimic.telemetry import traceparent
 from services.ingest.audit.service import record
 from services.ingest.dependencies import Ingest
 from services.ingest.models import repository
@@ -121,7 +122,9 @@ def default_name(bundle: StoredBundle) -> str:
 
 def _changed(session: Session, model: ModelRow, now: datetime) -> None:
     model.sequence += 1
-    post(session, ModelsChanged(site=model.site, aggregate=model.name, sequence=model.sequence), now)
+    where = traceparent.get()
+    message = ModelsChanged(site=model.site, aggregate=model.name, sequence=model.sequence, traceparent=where)
+    post(session, message, now)
 
 
 def shown(row: ModelVersionRow) -> ModelVersion:

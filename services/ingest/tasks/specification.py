@@ -94,6 +94,7 @@ def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
             checkpoint=_checkpoint(scene),
             weights=_weights(scene),
             evaluate=_evaluate(scene) if task.kind == TaskKind.EVALUATE else None,
+            traceparent=job.traceparent or "",
         )
 
 

@@ -2,6 +2,7 @@
 
 import uvicorn
 
+from aimic import tracing
 from aimic.auth import refuse_open_bind
 from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
@@ -13,6 +14,7 @@ def main() -> None:
     """Serve until asked to stop."""
     settings = LocalSettings()
     setup_logging("front", settings.log_level)
+    tracing.begin("front", settings)
     refuse_open_bind(settings)
     config = uvicorn.Config(
         create_app(settings),
@@ -32,6 +34,7 @@ def main() -> None:
     operations.start()
     server.run()
     operations.stop()
+    tracing.end()
 
 
 if __name__ == "__main__":

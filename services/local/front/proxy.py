@@ -15,6 +15,7 @@ from websockets.typing import Subprotocol
 
 from aimic.auth import Authenticator
 from aimic.errors import AimicError, NotAuthenticatedError, UnavailableError
+from aimic.telemetry import outgoing
 from aimic.web import problem_of
 from services.local.front.routing import Routes
 
@@ -75,13 +76,14 @@ class Proxy:
 
     async def _ask(self, target: str, request: Request) -> Response:
         url = httpx.URL(f"http://{target}{request.scope['raw_path'].decode('ascii')}")
-        outgoing = self._client.build_request(
+        ours = outgoing()  # the same request and trace, and we are in between
+        asked = self._client.build_request(
             request.method,
             url.copy_with(query=request.scope["query_string"] or None),
-            headers=_end_to_end(request.headers.items()),
+            headers=[*_end_to_end(request.headers.items(), _HOP_BY_HOP | ours.keys()), *ours.items()],
             content=request.stream() if _has_body(request) else None,
         )
-        answer = await self._client.send(outgoing, stream=True)
+        answer = await self._client.send(asked, stream=True)
         response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
         response.raw_headers = [
             (key.lower().encode("latin-1"), value.encode("latin-1"))

@@ -1,17 +1,12 @@
 """What is away is known without waiting for it."""
 
 import threading
-import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from aimic.errors import UnavailableError
 from services.ingest import health
-from services.ingest.health import Health, Punctual, Watch
+from services.ingest.health import Health, Watch
 
 
 def _fails() -> None:
@@ -63,31 +58,3 @@ def test_a_look_that_hangs_means_away(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         watch.stop()
         let.set()
-
-
-class Slow(Collector):
-    """Values that come once it is let."""
-
-    def __init__(self) -> None:
-        self.let = threading.Event()
-        self.asked = 0
-
-    def collect(self) -> Iterator[Metric]:
-        """One value."""
-        self.asked += 1
-        assert self.let.wait(10)
-        yield GaugeMetricFamily("answer", "a number", 42)
-
-
-def test_values_that_are_late_are_left_out_and_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "METRICS_S", 0.05)
-    slow = Slow()
-    punctual = Punctual(slow)
-    started = time.monotonic()
-    assert list(punctual.collect()) == [] == list(punctual.collect())
-    assert time.monotonic() - started < 1 and slow.asked == 1
-    slow.let.set()
-    found: list[Any] = []
-    while not found:
-        found = list(punctual.collect())
-    assert found[0].samples[0].value == 42

@@ -20,9 +20,10 @@ def test_claimable_tasks_are_those_that_a_worker_would_get_now(scene: Any) -> No
     assert values["aimic_ingest_tasks", "running"] == 1 and values["aimic_ingest_tasks", "waiting"] == 3
     assert values["aimic_ingest_outbox_messages",] == 2
     assert values["aimic_ingest_outbox_oldest_seconds",] < 20
+    assert values["aimic_ingest_stale_tasks",] == 0
     scene.clock.ahead_s = 31
     values = _values(scene)
-    assert values["aimic_ingest_claimable_tasks",] == 2
+    assert values["aimic_ingest_claimable_tasks",] == 2 and values["aimic_ingest_stale_tasks",] == 1
     assert 31 <= values["aimic_ingest_outbox_oldest_seconds",] < 60
 
 
