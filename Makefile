@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long up lint types protos protos-check openapi openapi-check format install install-dev servers faults bench large chaos clean
+.PHONY: help demo test test-long up lint types metrics protos protos-check openapi openapi-check format install install-dev servers faults bench large chaos clean
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -46,7 +46,7 @@ check-faults:
 up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=servers: on real servers)
 	$(BIN)/aimic up $(if $(PROFILE),--profile $(PROFILE))
 
-servers: ## Get PostgreSQL, Kafka, MinIO and Toxiproxy for this machine (cached in ~/.cache/aimic)
+servers: ## Get PostgreSQL, Kafka, MinIO, Toxiproxy and Prometheus for this machine (cached in ~/.cache/aimic)
 	@$(or $(PYTHON),python3) -m services.local.servers.install
 
 test-long: install-dev servers ## The tests that are too slow for `make test`; their last output is kept in docs/long.txt
@@ -66,6 +66,9 @@ types: install-dev ## mypy --strict
 format: install-dev ## Put the code into its one form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+metrics: install-dev ## Write docs/metrics.md from what the services export
+	$(BIN)/python scripts/metrics.py
 
 protos: install-dev ## Generate the gRPC stubs from proto/
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/protos.sh

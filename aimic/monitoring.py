@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 PUNCTUAL_S = 0.8
 MOST_BYTES = 4 * 1024 * 1024
 MOST_SAMPLES = 5000
+_UP = "1 when the program that runs the networks told its own metrics, else 0"
 _OURS = ("aimic_", "python_", "process_")
 """What another program must not say in our place."""
 
@@ -54,18 +55,18 @@ class Foreign(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """What is ours; the rest is known when it is read."""
-        yield GaugeMetricFamily(self._up, "1 when the program's own metrics could be read, else 0")
+        yield GaugeMetricFamily(self._up, _UP)
 
     def collect(self) -> Iterator[Metric]:
         """What can be read now."""
         try:
-            text, found = self._read(), 1.0
+            text = self._read()
             self._told = False
         except Exception as error:  # whatever that program does, our own metrics are shown
             if not self._told:
                 logger.warning("a program's own metrics can't be read", extra={"up": self._up, "cause": repr(error)})
-            self._told, text, found = True, "", 0.0
-        yield GaugeMetricFamily(self._up, "1 when the program's own metrics could be read, else 0", found)
+            self._told, text = True, ""
+        yield GaugeMetricFamily(self._up, _UP, float(bool(text)))
         yield from families_of(text)
 
 

@@ -13,7 +13,7 @@ from aimic.nets.bundle import BundleInfo
 from aimic.ports.predictor import LoadedModel, Predictor
 from services.inference.batching import Batcher
 from services.inference.catalogue import Catalogue, Model
-from services.inference.metrics import LOADED
+from services.inference.metrics import in_memory
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -51,7 +51,7 @@ class Memory:
             self._opening.discard(bundle_hash)
         model = Model(info, loaded, self._batcher(bundle_hash))
         self._models[bundle_hash] = model
-        LOADED.set(len(self._models))
+        in_memory(model.loaded for model in self._models.values())
         return model
 
     async def release(self, bundle_hash: str) -> None:
@@ -99,7 +99,7 @@ class Memory:
         self._models.pop(bundle_hash, None)
         for served in self._catalogue.holders(bundle_hash):
             served.unloaded()
-        LOADED.set(len(self._models))
+        in_memory(model.loaded for model in self._models.values())
         await model.batcher.close()
         if bundle_hash not in self._models and bundle_hash not in self._opening:
             await self._in_thread(self._predictor.unload, bundle_hash)

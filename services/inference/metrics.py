@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from aimic import tracing
 from aimic.domain.model import ServingEntry
+from aimic.ports.predictor import LoadedModel
 from aimic.telemetry import exemplar
 
 # Fit for 1 ms to 10 s: a cached network on one image up to a large batch on a busy machine.
@@ -36,6 +37,7 @@ IN_FLIGHT = Gauge("aimic_inference_images_in_flight", "Images admitted and not y
 REJECTED = Counter("aimic_inference_rejections_total", "Requests and images without an answer, by reason", ["reason"])
 LOADED = Gauge("aimic_inference_models_loaded", "Models in memory")
 LOADED_BYTES = Gauge("aimic_inference_models_memory_bytes", "What the models in memory take of it, about")
+FENCED = Gauge("aimic_inference_models_fenced", "Models in memory that take no requests since they don't answer")
 STATES = Gauge("aimic_inference_versions", "Versions known, by state", ["state"])
 UP = Gauge("aimic_inference_server_up", "1 when the server answered last time, else 0: ingest, events", ["server"])
 REGISTRY_FAILURES = Counter("aimic_inference_registry_failures_total", "Questions to the registry without an answer")
@@ -72,6 +74,13 @@ class Seen:
         """A request for `images` images has its answer."""
         self._total.observe(seconds, exemplar())
         tracing.current().note({**self._facts, "aimic.images": images})
+
+
+def in_memory(models: Iterable[LoadedModel]) -> None:
+    """These are the models in memory now."""
+    sizes = [model.memory_bytes for model in models]
+    LOADED.set(len(sizes))
+    LOADED_BYTES.set(sum(sizes))
 
 
 class Versions:

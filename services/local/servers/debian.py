@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from aimic.errors import UnavailableError
@@ -31,6 +32,27 @@ def install_packages(*packages: str) -> None:
         _apt("install", "-y", "-qq", "--no-install-recommends", *packages)
 
 
+def unpack_package(package: str, place: Path) -> None:
+    """The files of a Debian package below `place`, for programs whose package would start a service of its own.
+
+    Nothing is installed: no script of the package runs. UnavailableError when it can't be fetched.
+    """
+    if shutil.which("apt-get") is None or not _LOCK.parent.exists():
+        raise UnavailableError(
+            f"This machine lacks {package}, and we can fetch it on Debian only. Install it so that it is on the path, "
+            "then start again; what was done so far is kept."
+        )
+    print(f"Fetching the Debian package {package} …", flush=True)  # noqa: T201 - progress of a script
+    if os.geteuid() == 0:
+        with _LOCK.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _apt("update", "-qq")
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
+        _apt("download", package, directory=scratch)
+        (file,) = Path(scratch).glob("*.deb")
+        subprocess.run(("dpkg-deb", "-x", str(file), str(place)), check=True)
+
+
 def _no_cluster_of_its_own() -> None:
     # Debian's package would make and start a database server of its own, on the usual port. We need its programs only.
     _apt("install", "-y", "-qq", "--no-install-recommends", "postgresql-common")
@@ -39,9 +61,10 @@ def _no_cluster_of_its_own() -> None:
             conf.write("create_main_cluster = false\n")
 
 
-def _apt(*arguments: str) -> None:
+def _apt(*arguments: str, directory: str | None = None) -> None:
     done = subprocess.run(
         ("apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments),
+        cwd=directory,
         env=apt_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 from aimic.errors import AimicError, UnavailableError
 from services.local.servers import versions
 from services.local.servers.debian import install_packages
-from services.local.servers.programs import install_go_program, install_kafka
+from services.local.servers.programs import install_go_program, install_kafka, install_prometheus
 from services.local.servers.settings import cache_dir
 
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -48,6 +48,14 @@ def minio() -> Path:
 def toxiproxy() -> Path:
     """Toxiproxy's server."""
     return install_go_program("toxiproxy", _place())
+
+
+def prometheus() -> Path:
+    """Directory of prometheus and promtool: this machine's own, else Debian's in our cache."""
+    own = shutil.which("prometheus")
+    if own is not None and shutil.which("promtool") is not None:
+        return Path(own).resolve().parent
+    return install_prometheus(_place())
 
 
 def find_postgres() -> Path | None:
@@ -93,10 +101,11 @@ def everything() -> None:
 
 
 def main() -> int:
-    """0 when everything is there, the tests' Toxiproxy too."""
+    """0 when everything is there, the tests' Toxiproxy and Prometheus too."""
     try:
         everything()
         toxiproxy()
+        prometheus()
     except AimicError as error:
         print(f"Error: {error.message}", file=sys.stderr)  # noqa: T201
         return 1

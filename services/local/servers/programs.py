@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aimic.errors import UnavailableError
 from services.local.servers import versions
-from services.local.servers.debian import install_packages
+from services.local.servers.debian import install_packages, unpack_package
 from services.local.servers.settings import go_environment
 
 _MINUTES = {"minio": "about 4 minutes", "toxiproxy": "about half a minute"}
@@ -44,6 +44,18 @@ def install_kafka(place: Path) -> Path:
         # Renamed into place when complete: an interrupted run leaves nothing that looks finished.
         (Path(scratch) / "libs").rename(target)
     return target
+
+
+def install_prometheus(place: Path) -> Path:
+    """The directory of prometheus and promtool, out of Debian's package when missing."""
+    target = place / "prometheus-debian"
+    with _alone(target), tempfile.TemporaryDirectory(dir=place) as scratch:
+        if not target.is_dir():
+            files = Path(scratch) / "files"
+            files.mkdir()
+            unpack_package("prometheus", files)
+            files.rename(target)
+    return target / "usr" / "bin"
 
 
 def install_go_program(name: str, place: Path) -> Path:

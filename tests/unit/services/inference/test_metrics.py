@@ -13,7 +13,7 @@ from aimic.domain.site import OWNER
 from aimic.telemetry import traceparent
 from services.inference import metrics
 from services.inference.deadline import Deadline
-from services.inference.metrics import BATCH_IMAGES, TOTAL_SECONDS, Versions
+from services.inference.metrics import BATCH_IMAGES, LOADED, LOADED_BYTES, TOTAL_SECONDS, Versions
 from services.inference.monitoring import PREDICTOR_UP, collectors
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -87,6 +87,8 @@ async def test_what_is_in_memory_is_told_with_what_runs_it(
         (_, own) = collectors([], with_own)
         registry.register(own)
         text = generate_latest(registry).decode()
+        (loaded,) = parts.predictor.loaded()
+        assert (LOADED._value.get(), LOADED_BYTES._value.get()) == (1, loaded.memory_bytes)
     bundle, executor = shelf.entries[0].bundle_hash[:12], answer.results[0].answer.executor
     labels = f'bundle="{bundle}",executor="{executor}",model="cells",version="1"'
     assert f"aimic_inference_model_info{{{labels}}} 1.0" in text
