@@ -90,18 +90,23 @@ class Worker:
         if claim is None:
             return None
         token = request_id.set(new_request_id())
-        facts = {"task": claim.task.id, "key": claim.task.key, "job": claim.job_id, "site": claim.site}
-        logger.info("task claimed", extra={**facts, "fence": claim.fence})
-        faults.point("trainer.claimed")
-        started = time.monotonic()
         try:
-            with tracing.span(f"task {claim.task.kind}", claim.traceparent, "consumer", _facts(claim)) as span:
-                ending = TaskRun(self._settings, self._children, self._ingest.task(claim), claim).run(self._stopping)
-                span.note({"aimic.ending": ending.value})
+            return self._do(claim)
         finally:
-            logger.info("task left", extra={**facts, "seconds": round(time.monotonic() - started, 1)})
             request_id.reset(token)
             self._worked_at = time.monotonic()
+
+    def _do(self, claim: Claim) -> Ending:
+        facts = {"task": claim.task.id, "key": claim.task.key, "job": claim.job_id, "site": claim.site}
+        with tracing.span(f"task {claim.task.kind}", claim.traceparent, "consumer", _facts(claim)) as span:
+            logger.info("task claimed", extra={**facts, "fence": claim.fence})
+            faults.point("trainer.claimed")
+            started = time.monotonic()
+            try:
+                ending = TaskRun(self._settings, self._children, self._ingest.task(claim), claim).run(self._stopping)
+                span.note({"aimic.ending": ending.value})
+            finally:
+                logger.info("task left", extra={**facts, "seconds": round(time.monotonic() - started, 1)})
         return ending
 
     def _told_away(self, away: bool) -> None:

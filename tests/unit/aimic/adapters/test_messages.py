@@ -14,6 +14,16 @@ def test_a_message_is_read_and_a_newer_writers_fields_are_ignored() -> None:
     assert read(READY.topic, body.replace("{", '{"new": 1, ', 1).encode()) == READY
 
 
+def test_a_trace_travels_along_and_a_message_of_before_has_none() -> None:
+    where = f"00-{'a' * 32}-{'b' * 16}-01"
+    traced = READY.model_copy(update={"traceparent": where})
+    assert read(READY.topic, traced.model_dump_json().encode()) == traced
+    assert READY.model_dump_json(exclude={"traceparent"}) == (
+        '{"format":1,"site":"s","aggregate":"t","sequence":3,"kind":"fold"}'
+    )
+    assert read(READY.topic, READY.model_dump_json(exclude={"traceparent"}).encode()) == READY
+
+
 @pytest.mark.parametrize(
     ("topic", "value", "words"),
     [

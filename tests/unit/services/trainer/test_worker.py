@@ -12,6 +12,7 @@ from aimic.domain.job import TaskKind
 from aimic.errors import UnavailableError
 from aimic.events import TaskReady
 from aimic.ports.events import Delivery
+from aimic.telemetry import traceparent
 from services.trainer import listener, worker
 from services.trainer.settings import Settings, child_environment
 from services.trainer.worker import Worker
@@ -37,8 +38,9 @@ class PlayedIngest:
 class PlayedEvents:
     """Wakes up at once, or never, or is broken."""
 
-    def __init__(self, wakes: bool = False, broken: bool = False) -> None:
+    def __init__(self, wakes: bool = False, broken: bool = False, traceparent: str = "") -> None:
         self.wakes = wakes
+        self.traceparent = traceparent
         self.broken = broken
         self.committed = 0
         self.closed = False
@@ -50,7 +52,7 @@ class PlayedEvents:
         return self
 
     def poll(self, timeout_s: float) -> list[Delivery]:
-        message = TaskReady(site="local", aggregate="t", sequence=1, kind="fold")
+        message = TaskReady(site="local", aggregate="t", sequence=1, kind="fold", traceparent=self.traceparent)
         if self.wakes:
             return [Delivery(topic="aimic.tasks", key="t", position=1, message=message)]
         threading.Event().wait(timeout_s)
@@ -78,6 +80,21 @@ def test_a_wake_up_makes_it_ask_at_once(tmp_path: Path) -> None:
     assert ingest.left == 0
     assert events.committed >= 4
     assert events.closed
+
+
+@pytest.mark.timeout(10)
+def test_a_question_is_a_part_of_the_trace_that_woke_it(tmp_path: Path) -> None:
+    where = f"00-{'a' * 32}-{'b' * 16}-01"
+    found: list[str] = []
+
+    class NotingIngest(PlayedIngest):
+        def claim(self, name: str, kinds: Sequence[TaskKind]) -> None:
+            found.append(traceparent.get())
+            super().claim(name, kinds)
+
+    events = PlayedEvents(wakes=True, traceparent=where)
+    _worker(tmp_path, NotingIngest(4), events, trainer_poll_s=1000).run()
+    assert found[0] == "" and where in found
 
 
 @pytest.mark.timeout(10)

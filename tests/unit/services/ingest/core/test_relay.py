@@ -7,6 +7,7 @@ from sqlalchemy import func, select, update
 
 from aimic.errors import UnavailableError
 from aimic.events import JobProgressed, Message, ModelsChanged, TaskReady
+from aimic.telemetry import traceparent
 from services.ingest import relay_lease
 from services.ingest.outbox import OutboxRow, post
 from services.ingest.relay import Relay
@@ -122,6 +123,20 @@ def test_however_long_the_log_is_away_one_message_of_each_waits(scene: Any, monk
     relay.run_one()
     assert {(d.key, d.message.sequence) for d in heard.poll(2)} == {("a", 29), ("b", 58)}
     heard.close()
+
+
+def test_a_message_is_published_within_the_trace_that_it_carries(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = f"00-{'a' * 32}-{'b' * 16}-01"
+    found: dict[str, str] = {}
+
+    def publish(message: Message) -> None:
+        found[message.aggregate] = traceparent.get()
+
+    monkeypatch.setattr(scene.parts.events, "publish", publish)
+    relay = _relay(scene)
+    _post(scene, _ready("a", 1).model_copy(update={"traceparent": where}), _ready("b", 1))
+    relay.run_one()
+    assert found == {"a": where, "b": ""}
 
 
 def test_what_cannot_be_read_keeps_nothing_back(scene: Any) -> None:

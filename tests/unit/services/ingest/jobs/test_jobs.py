@@ -116,3 +116,19 @@ def test_deeds_are_in_the_audit_log_and_a_changed_entry_is_found(scene: Any) -> 
     with scene.parts.database.begin("local") as session:
         session.get_one(AuditRow, ("local", 1)).principal = "somebody else"
     assert first_broken(scene.parts.database, "local") == 1
+
+
+def test_the_trace_in_which_a_job_was_started_goes_with_its_wake_ups_and_claims(scene: Any) -> None:
+    where = f"00-{'a' * 32}-{'b' * 16}-01"
+    scene.client.headers["traceparent"] = where
+    scene.start()
+    del scene.client.headers["traceparent"]
+    with scene.parts.database.read("local") as session:
+        (told,) = {str(row.body["traceparent"]) for row in session.scalars(select(OutboxRow))}
+    assert told == where
+    assert scene.claim()["traceparent"] == where
+
+
+def test_a_job_without_a_trace_has_none(scene: Any) -> None:
+    scene.start()
+    assert scene.claim()["traceparent"] == ""
