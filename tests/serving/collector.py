@@ -50,7 +50,8 @@ class Collector:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                spans.extend(_read(body) if self.path == "/v1/traces" else [])
+                if self.path == "/v1/traces":
+                    spans.extend(read(ExportTraceServiceRequest.FromString(body)))
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -72,9 +73,10 @@ class Collector:
         self._server.server_close()
 
 
-def _read(body: bytes) -> list[Span]:
+def read(request: ExportTraceServiceRequest) -> list[Span]:
+    """The spans in a request."""
     found = []
-    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+    for resource in request.resource_spans:
         (service,) = [each.value.string_value for each in resource.resource.attributes if each.key == "service.name"]
         for scope in resource.scope_spans:
             for span in scope.spans:
