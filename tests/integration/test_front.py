@@ -44,6 +44,10 @@ async def _echo(request: Request) -> Response:
     )
 
 
+async def _ids(request: Request) -> Response:
+    return JSONResponse({name: request.headers.getlist(name) for name in ("x-request-id", "traceparent")})
+
+
 async def _ticks(_: Request) -> Response:
     async def ticks() -> AsyncIterator[str]:
         for number in range(3):
@@ -72,6 +76,7 @@ def front(settings: LocalSettings) -> Iterator[str]:
     behind = Starlette(
         routes=[
             Route("/api/v1/ticks", _ticks),
+            Route("/api/v1/ids", _ids),
             WebSocketRoute("/socket", _echo_socket),
             Route("/{path:path}", _echo, methods=methods),
         ]
@@ -85,6 +90,13 @@ def test_paths_queries_bodies_and_headers_pass_unchanged(front: str) -> None:
     assert answer.json() | {"host": ""} == {"path": "/api/v1/a/b", "query": "x=1&x=2", "bytes": 3_000_000, "host": ""}
     assert answer.headers["x-two"] == "1"
     assert answer.headers["x-request-id"]
+
+
+def test_the_service_behind_works_under_the_same_request_id_and_trace(front: str) -> None:
+    answer = httpx.get(f"{front}/api/v1/ids")
+    assert answer.json() == {"x-request-id": [answer.headers["x-request-id"]], "traceparent": []}
+    sent = {"x-request-id": "mine", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    assert httpx.get(f"{front}/api/v1/ids", headers=sent).json() == {name: [value] for name, value in sent.items()}
 
 
 def test_events_arrive_as_they_are_sent(front: str) -> None:

@@ -25,4 +25,6 @@ A proxy (Toxiproxy) stands before PostgreSQL and MinIO by address alone; for Kaf
 `kafka.proxied_port` and passes on to `kafka.behind_proxy_port`, since a broker tells its clients where to come back:
 `Toxiproxy(install.toxiproxy())`, clients use `kafka.proxied_url`, `minio.environment(port=proxy.port)`,
 `database.environment(port=proxy.port)`.
+
+`Prometheus(tmp_path, {"inference": ops_port}, rules)` scrapes operations ports; `ask("query", query="up")` asks it.
 """
