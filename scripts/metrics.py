@@ -51,7 +51,13 @@ def rows() -> Iterator[tuple[str, str, tuple[str, ...], str, str]]:
             for found in vars(module).values():
                 if isinstance(found, MetricWrapperBase):
                     suffix = "_total" if found._type == "counter" else ""
-                    yield found._name + suffix, found._type, found._labelnames, service, found._documentation
+                    yield (
+                        found._name + suffix,
+                        str(found._type),
+                        tuple(found._labelnames),
+                        service,
+                        found._documentation,
+                    )
             if (families := getattr(module, "_families", None)) is not None:
                 for family in families():
                     yield family.name, family.type, tuple(family._labelnames), service, family.documentation

@@ -80,7 +80,7 @@ def read(request: ExportTraceServiceRequest) -> list[Span]:
         (service,) = [each.value.string_value for each in resource.resource.attributes if each.key == "service.name"]
         for scope in resource.scope_spans:
             for span in scope.spans:
-                facts = {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes}
+                facts = {each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes}
                 ids = span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()
                 found.append(Span(service, span.name, *ids, facts))
     return found
