@@ -12,7 +12,8 @@ from aimic.errors import NotFoundError
 from aimic.nets.bundle import BundleInfo
 from aimic.ports.predictor import LoadedModel
 from services.inference.batching import Batcher
-from services.inference.metrics import STATES, VERSIONS
+from services.inference.metrics import STATES
+from services.inference.seen import VERSIONS
 
 State = Literal["ready", "loading", "refused"]
 Key = tuple[str, str, int]

@@ -25,6 +25,7 @@ from services.inference.catalogue import Catalogue, Model, Served
 from services.inference.deadline import Deadline
 from services.inference.decoding import Decoders
 from services.inference.loading import Loader
+from services.inference.seen import VERSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class DataPlane:
             raise
         faults.point("inference.answering")
         entry = served.entry
-        metrics.VERSIONS.of(entry).answered(time.monotonic() - started, len(named))
+        VERSIONS.of(entry).answered(time.monotonic() - started, len(named))
         return PredictResponse(model=entry.name, version=entry.version, request_id=request_id, results=results)
 
     async def _model(self, site: str, name: str, version: int | None, deadline: Deadline) -> tuple[Served, Model]:
@@ -151,7 +152,7 @@ class DataPlane:
         arrived: Callable[[], None],
     ) -> Answer | AimicError:
         """One image's answer, or what is wrong with it; errors that concern the whole request are raised."""
-        seen = metrics.VERSIONS.of(source.entry)
+        seen = VERSIONS.of(source.entry)
         started = time.monotonic()
         try:
             pixels = await self._decode(image, source, deadline)

@@ -13,7 +13,7 @@ from aimic.nets.bundle import BundleInfo
 from aimic.ports.predictor import LoadedModel, Predictor
 from services.inference.batching import Batcher
 from services.inference.catalogue import Catalogue, Model
-from services.inference.metrics import in_memory
+from services.inference.seen import in_memory
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -11,10 +11,10 @@ from prometheus_client.exposition import choose_encoder
 from aimic.domain.model import ServingEntry, Stage
 from aimic.domain.site import OWNER
 from aimic.telemetry import traceparent
-from services.inference import metrics
 from services.inference.deadline import Deadline
-from services.inference.metrics import BATCH_IMAGES, LOADED, LOADED_BYTES, TOTAL_SECONDS, Versions
+from services.inference.metrics import BATCH_IMAGES, LOADED, LOADED_BYTES, TOTAL_SECONDS
 from services.inference.monitoring import PREDICTOR_UP, collectors
+from services.inference.seen import BY_VERSION, Versions
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -41,7 +41,7 @@ def test_series_go_with_their_version(versions: Versions) -> None:
     BATCH_IMAGES.labels("123456789012").observe(3)
     BATCH_IMAGES.labels("ab" * 6).observe(3)
     versions.keep([_entry("kept")])
-    for family in metrics.BY_VERSION:
+    for family in BY_VERSION:
         assert ("gone", "1") not in _labels(family) and ("kept", "1") in _labels(family)
     assert _labels(BATCH_IMAGES) == {("ab" * 6,)}
 
