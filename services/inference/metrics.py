@@ -31,3 +31,7 @@ DECODER_DEATHS = Counter("aimic_inference_decoder_deaths_total", "Decoding proce
 GRPC_SECONDS = Histogram(
     "aimic_inference_grpc_seconds", "gRPC calls, by method and code", ["method", "code"], buckets=BUCKETS
 )
+
+PROBES = Counter("aimic_inference_probes_total", "Pictures with a known answer that were asked", ["outcome"])
+FENCED = Gauge("aimic_inference_models_fenced", "Models in memory that take no requests since they don't answer")
+THREADS_LEFT = Counter("aimic_inference_threads_left_total", "Calls of a network that were given up with their thread")
