@@ -15,6 +15,7 @@ from aimic.telemetry import setup_logging
 from aimic.web import OperationsServer
 from services.inference.app import Service, service
 from services.inference.grpc.server import GrpcServer
+from services.inference.pulse import Pulse
 from services.inference.rest.application import application
 from services.inference.settings import Settings
 
@@ -42,6 +43,7 @@ async def serve(settings: Settings) -> None:
             settings.ops_host,
             settings.inference_ops_port,
             lambda: "stopping" if stopping.is_set() else running.reconciler.not_ready(),
+            alive=Pulse(loop).stopped,
         )
         operations.start()
         try:

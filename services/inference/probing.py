@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 _GRACE_S = 1.0
 """A predictor that keeps its promise has said by then that it was too slow."""
-_TOLERANCE = 1e-2
-"""Of the largest check logit, ten times what is allowed when a model is loaded: executors of reduced precision are
-judged there. A predictor that lost its weights is off by far more."""
+_TOLERANCE = 0.1
+"""Of the largest check logit. What is allowed of an executor is judged when a model is loaded, much more narrowly;
+here it is enough to tell a predictor that lost its weights, which is off by far more."""
 _SILENT = "it does not come back from a picture that it answered before"
 
 
