@@ -178,14 +178,24 @@ def _nothing_away() -> dict[str, str]:
     return {}
 
 
-def operations_app(ready: Callable[[], str | None], away: Callable[[], dict[str, str]] = _nothing_away) -> Starlette:
-    """`/healthz` (the process turns), `/readyz` (`ready()` is None, else the reason), `/metrics`.
+def _always() -> None:
+    return None
+
+
+def operations_app(
+    ready: Callable[[], str | None],
+    away: Callable[[], dict[str, str]] = _nothing_away,
+    alive: Callable[[], str | None] = _always,
+) -> Starlette:
+    """`/healthz` (`alive()` is None, else the reason), `/readyz` (`ready()` is None, else the reason), `/metrics`.
 
     `/readyz` also names the servers that are `away()`, each with a sentence. None of the three may wait for one.
     `/metrics` is Prometheus' text, or OpenMetrics, which has exemplars, for those that ask for it by Accept.
     """
 
     async def healthz(_: Request) -> Response:
+        if (stopped := alive()) is not None:
+            return JSONResponse({"status": "not alive", "reason": stopped}, 503)
         return JSONResponse({"status": "ok"})
 
     def readyz(_: Request) -> Response:
@@ -212,8 +222,9 @@ class OperationsServer:
         port: int,
         ready: Callable[[], str | None],
         away: Callable[[], dict[str, str]] = _nothing_away,
+        alive: Callable[[], str | None] = _always,
     ) -> None:
-        app = operations_app(ready, away)
+        app = operations_app(ready, away, alive)
         config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         self._address = (host, port)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from aimic.errors import UnreadableImageError
+from aimic.imaging.colour import needs_conversion
+from aimic.imaging.containers import jpeg_is_whole
 from aimic.imaging.limits import DEFAULT_LIMITS, Limits, check_bytes
-from aimic.imaging.pillow import read_with_pillow
+from aimic.imaging.pillow import open_image, orientation_of, read_with_pillow
 from aimic.imaging.raster import Raster, finished, rgb_8_bit
 from aimic.imaging.sniff import MediaType, sniff
 
@@ -46,6 +49,28 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Decoded:
         raise UnreadableImageError("The picture needs more memory than one image may use.") from error
     height, width = pixels.shape[:2]
     return Decoded(pixels, width, height, media_type, raster.bit_depth, raster.encoder, raster.mode)
+
+
+def plain_jpeg(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Image.Image | None:
+    """The picture of the usual JPEG, RGB in sRGB and upright, without a copy on the way; None for any other file.
+
+    Its pixels are those of `decode`, bit for bit. What `decode` would refuse is None as well.
+    """
+    if not data.startswith(b"\xff\xd8\xff") or len(data) > limits.max_bytes:
+        return None
+    try:
+        image = open_image(data, MediaType.JPEG, limits)
+        if (
+            image.mode != "RGB"
+            or needs_conversion(image.info.get("icc_profile"), "RGB")
+            or orientation_of(image) != 1
+            or not jpeg_is_whole(data)
+        ):
+            return None
+        image.load()
+    except Exception:  # whatever it is, `decode` finds the words for it
+        return None
+    return image
 
 
 def read(data: bytes, media_type: MediaType, limits: Limits = DEFAULT_LIMITS) -> Raster:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aimic.domain.base import Value
-from aimic.imaging.decode import decode
+from aimic.imaging.decode import decode, plain_jpeg
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,7 +38,8 @@ class Preprocessing(Value):
 
 def to_pixels(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Decode one image file; uint8 RGB pixels [S, S, 3]. UnreadableImageError for what is no image."""
-    return pixels_of(decode(data).pixels, preprocessing)
+    image = plain_jpeg(data)
+    return pixels_of(decode(data).pixels, preprocessing) if image is None else _stretched(image, preprocessing)
 
 
 def pixels_of(image_rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -46,5 +47,9 @@ def pixels_of(image_rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> NDA
     side = preprocessing.image_size
     if image_rgb.shape[:2] == (side, side):
         return np.array(image_rgb)
-    image = Image.fromarray(np.ascontiguousarray(image_rgb))
+    return _stretched(Image.fromarray(np.ascontiguousarray(image_rgb)), preprocessing)
+
+
+def _stretched(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    side = preprocessing.image_size
     return np.array(image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))

@@ -17,6 +17,7 @@ from aimic.web import OperationsServer
 from services.inference.app import Service, service
 from services.inference.grpc.server import GrpcServer
 from services.inference.monitoring import collectors
+from services.inference.pulse import Pulse
 from services.inference.rest.application import application
 from services.inference.settings import Settings
 
@@ -44,6 +45,7 @@ async def serve(settings: Settings) -> None:
             settings.ops_host,
             settings.inference_ops_port,
             lambda: "stopping" if stopping.is_set() else running.reconciler.not_ready(),
+            alive=Pulse(loop).stopped,
         )
         for collector in collectors(running.plane.catalogue, running.predictor):
             REGISTRY.register(collector)

@@ -1,45 +1,146 @@
-"""Who may come in: bounds on what waits, so that those who were taken keep their latency."""
+"""Who may come in: bounds on how long what is taken has to wait, so that those who were taken keep their latency."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aimic.errors import OverloadedError
 from services.inference.deadline import Deadline
 from services.inference.metrics import IN_FLIGHT, REJECTED
 
-_SMOOTHING = 0.1
-_FIRST_GUESS_S = 0.02
+_TARGET_S, _TARGET_IMAGES = 0.05, 8
+"""What may stand in the queue for good: this many seconds, or where that is more, this many images. It keeps the
+network at work; more only makes everybody wait longer."""
+_LONGEST_S = 2.0
+"""A burst may make others wait this long, since it passes."""
+_PATIENCE_S = 0.5
+"""A queue that stays above the target for longer than this is no burst."""
+_MEMORY = 0.98
+_MOST_RETRY_S = 30.0
+
+
+class Room:
+    """The place of one request among all that are being answered."""
+
+    def __init__(self, admission: "Admission", images: int) -> None:
+        self.images = images
+        self.image_s = 0.0
+        self._admission = admission
+
+    def work(self, image_s: float, deadline: Deadline) -> None:
+        """It needs the network for `image_s` seconds an image. OverloadedError if it had to wait too long for that."""
+        self._admission.begin(self, image_s, deadline)
+
+    def answered(self) -> None:
+        """Its images are through: from that we learn how fast we are."""
+        self._admission.learn(self)
 
 
 class Admission:
-    """Counts the images between admission and answer, and knows about how long one takes."""
+    """Counts the images between admission and answer, and knows about how long they will take.
 
-    def __init__(self, limit: int) -> None:
+    Requests take turns image by image, so that one of n images waits for n images at most of every other. A queue
+    may grow for a burst; one that stands is cut to what keeps the network at work (after CoDel, RFC 8289).
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
+        self._clock = clock
         self._images = 0
-        self._image_s = _FIRST_GUESS_S
+        self._rooms: set[Room] = set()
+        self._singles = 0.0
+        """Seconds for one image of each room."""
+        # Seconds that passed, and seconds that the networks said they need: their ratio is what all the rest costs.
+        self._passed = self._needed = 0.1
+        self._since = clock()
+        self._above_since: float | None = None
+        self._overloaded = False
 
     @contextmanager
-    def admit(self, images: int, deadline: Deadline) -> Iterator[None]:
-        """Hold room for `images`; OverloadedError when there is none, or no hope of meeting the deadline."""
-        wait = self._images * self._image_s
-        if self._images and (self._images + images > self._limit or wait > deadline.remaining()):
-            REJECTED.labels("overloaded").inc()
-            raise OverloadedError(
-                f"{self._images} images are waiting already, so yours were not taken. Ask again in a moment.",
-                retry_after_s=max(1.0, wait),
-            )
+    def room(self, images: int) -> Iterator[Room]:
+        """Hold room for `images`; OverloadedError when there is none."""
+        if self._images and self._images + images > self._limit:
+            raise self._refusal()
+        room = Room(self, images)
         self._images += images
         IN_FLIGHT.set(self._images)
         try:
-            yield
+            yield room
         finally:
+            self._leave(room)
             self._images -= images
             IN_FLIGHT.set(self._images)
+            self._look()
 
-    def learned(self, seconds: float) -> None:
-        """One image's share of a batch's time on the network."""
-        self._image_s += _SMOOTHING * (seconds - self._image_s)
+    def refuse_early(self) -> None:
+        """OverloadedError when any request would be turned away, however small: before anything is spent on it."""
+        if self._rooms and self._overloaded:
+            self._look()
+            target = self._target(max(room.image_s for room in self._rooms))
+            if self._overloaded and self._wait(1) > target:
+                raise self._refusal()
+
+    def begin(self, room: Room, image_s: float, deadline: Deadline) -> None:
+        """See Room.work."""
+        self._look()
+        if self._rooms:
+            own = self._stretch * room.images * image_s
+            wait = self._wait(room.images)
+            most = self._target(image_s) if self._overloaded else _LONGEST_S
+            # A large request may wait as long as it works: it waits for more of each of the others.
+            if wait > most + own - self._stretch * image_s or wait + own > deadline.remaining():
+                raise self._refusal()
+        else:
+            self._since = self._clock()
+        room.image_s = image_s
+        self._rooms.add(room)
+        self._singles += image_s
+
+    def learn(self, room: Room) -> None:
+        """See Room.answered."""
+        now = self._clock()
+        self._passed = self._passed * _MEMORY + now - self._since
+        self._needed = self._needed * _MEMORY + room.images * room.image_s
+        self._since = now
+
+    def _leave(self, room: Room) -> None:
+        self._rooms.discard(room)
+        # Anew from nothing, so that what rounding leaves behind doesn't add up.
+        self._singles = self._singles - room.image_s if self._rooms else 0.0
+
+    @property
+    def _stretch(self) -> float:
+        return min(20.0, max(0.5, self._passed / max(self._needed, 1e-9)))
+
+    def _wait(self, images: int) -> float:
+        """Seconds until a request of `images` is through with what it shares turns with."""
+        if images == 1:
+            return self._stretch * self._singles
+        return self._stretch * sum(room.image_s * min(room.images, images) for room in self._rooms)
+
+    def _target(self, image_s: float) -> float:
+        return max(_TARGET_S, _TARGET_IMAGES * self._stretch * image_s)
+
+    def _look(self) -> None:
+        """Whether the queue stands."""
+        now, wait, target = self._clock(), self._wait(1), _TARGET_S
+        if wait > target or self._overloaded:
+            target = self._target(max((room.image_s for room in self._rooms), default=0.0))
+        if wait <= target:
+            self._above_since = None
+            self._overloaded = self._overloaded and wait > target / 2
+        elif self._above_since is None:
+            self._above_since = now
+        elif now - self._above_since > _PATIENCE_S:
+            self._overloaded = True
+
+    def _refusal(self) -> OverloadedError:
+        REJECTED.labels("overloaded").inc()
+        work = self._stretch * sum(room.image_s * room.images for room in self._rooms)
+        return OverloadedError(
+            f"{self._images} images are waiting already, so yours were not taken. Ask again in a moment.",
+            retry_after_s=min(_MOST_RETRY_S, max(1.0, work)),
+        )
 
 
 class ByteBudget:

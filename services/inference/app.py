@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +12,15 @@ from aimic import wiring
 from aimic.ports.events import Events
 from aimic.ports.predictor import Predictor
 from services.inference.admission import Admission
-from services.inference.batching import Batcher, Lane
+from services.inference.batching import Batcher
 from services.inference.bundles import BundleStore
 from services.inference.catalogue import Catalogue
 from services.inference.dataplane import DataPlane, Limits
 from services.inference.decoding import Decoders
+from services.inference.lane import Lane
 from services.inference.loading import Loader
 from services.inference.memory import Memory
+from services.inference.probing import Prober, ProbeTimes
 from services.inference.reconcile import Listener, Reconciler
 from services.inference.registry import Registry, client
 from services.inference.settings import Settings
@@ -48,13 +49,15 @@ async def service(
     async with AsyncExitStack() as stack:
         runs = predictor or wiring.predictor(settings.predictor_url)
         stack.callback(runs.close)
-        lane = Lane(stack.enter_context(ThreadPoolExecutor(1, "network")))
+        lane = Lane()
+        stack.callback(lane.close)
         decoders = Decoders(settings.inference_decoders, settings.inference_decode_s)
         stack.push_async_callback(decoders.close)
         await decoders.start()
 
         catalogue = Catalogue()
-        memory = Memory(catalogue, runs, partial(_batcher, settings, runs, lane), settings.inference_models)
+        prober = Prober(runs, catalogue, settings.bundles, _probe_times(settings))
+        memory = Memory(catalogue, runs, partial(_batcher, settings, runs, lane, prober), settings.inference_models)
         stack.push_async_callback(memory.close)
         registry = Registry(http or client(settings.ingest_url, settings.key()), settings.inference_bundle_bytes)
         stack.push_async_callback(registry.close)
@@ -69,16 +72,33 @@ async def service(
             loader,
             settings.inference_poll_s,
             settings.inference_longest_poll_s,
+            prober.trouble,
         )
         admission = Admission(settings.inference_queue_images)
-        plane = DataPlane(catalogue, loader, decoders, admission, _limits(settings), reconciler.look_again)
+        plane = DataPlane(catalogue, loader, decoders, admission, prober, _limits(settings), reconciler.look_again)
+        stack.push_async_callback(_cancel, asyncio.create_task(prober.run(), name="probes"))
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
         yield Service(settings, plane, reconciler, runs)
 
 
-def _batcher(settings: Settings, predictor: Predictor, lane: Lane, bundle_hash: str) -> Batcher:
-    run = partial(predictor.predict, bundle_hash)
-    return Batcher(bundle_hash, run, lane, settings.inference_batch_images, settings.inference_batch_window_s)
+def _batcher(settings: Settings, predictor: Predictor, lane: Lane, prober: Prober, bundle_hash: str) -> Batcher:
+    return Batcher(
+        bundle_hash,
+        partial(predictor.predict, bundle_hash),
+        lane,
+        prober.watch(bundle_hash),
+        limit=settings.inference_batch_images,
+        window_s=settings.inference_batch_window_s,
+    )
+
+
+def _probe_times(settings: Settings) -> ProbeTimes:
+    return ProbeTimes(
+        settings.inference_probe_s,
+        settings.inference_probe_again_s,
+        settings.inference_probe_timeout_s,
+        settings.inference_probe_failures,
+    )
 
 
 def _limits(settings: Settings) -> Limits:

@@ -1,11 +1,24 @@
-"""How the service and its decoding processes talk over a pipe: a header of two lengths, then the bytes."""
+"""How the service and its decoding processes talk: words over a pipe, pixels through memory that both have open.
+
+The memory is a file without a name (memfd), read and written by calls and never mapped: what a process that a
+crafted image has taken over does to it can give wrong pixels to its own request, and cannot stop the service.
+"""
 
 import struct
 
-QUESTION = struct.Struct(">II")
-"""Length of the preprocessing as JSON, length of the encoded image; both follow."""
+QUESTION = struct.Struct(">QII")
+"""The question's number, length of the preprocessing as JSON, number of images. The preprocessing follows, then the
+images' lengths (LENGTH each), then the encoded images."""
+
+LENGTH = struct.Struct(">I")
 
 ANSWER = struct.Struct(">BI")
-"""0 and the length of the pixels (uint8 [size, size, 3], C order), or 1 and the length of the reason in UTF-8."""
+"""One for each image: PIXELS and 0, or REFUSED and the length of the reason in UTF-8, which follows."""
 
 PIXELS, REFUSED = 0, 1
+
+DROPPED = struct.Struct(">Q")
+"""At the memory's start: the number of the last question that nobody waits for any more. Its images are refused."""
+
+PIXELS_AT = 64
+"""Where the pixels of image 0 stand, uint8 [size, size, 3] in C order; the others follow it."""

@@ -32,6 +32,7 @@ class Reconciler:
         loader: Loader,
         poll_s: float,
         longest_poll_s: float,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._snapshot = snapshot
@@ -39,6 +40,7 @@ class Reconciler:
         self._loader = loader
         self._poll_s = poll_s
         self._longest_poll_s = longest_poll_s
+        self._trouble = trouble
         self._failures = 0
         self._woken = asyncio.Event()
         self._read_at = float("-inf")
@@ -101,7 +103,8 @@ class Reconciler:
         """Why this process should get no requests yet; None when it should.
 
         Ready once every version that served when we started is loaded or refused. What is promoted later
-        doesn't make us unready: the version before answers until the new one is proved.
+        doesn't make us unready: the version before answers until the new one is proved. Models that no longer
+        answer do (see Prober.trouble).
         """
         if not self._settled:
             waiting = self._catalogue.unsettled()
@@ -111,7 +114,7 @@ class Reconciler:
             if not self._asked:
                 return "the list of models was not read yet"
             self._settled = True
-        return None
+        return self._trouble()
 
     def _load_what_serves(self) -> None:
         now = time.monotonic()

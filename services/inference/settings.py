@@ -56,6 +56,15 @@ class Settings(SharedSettings):
     inference_stop_s: float = Field(5.0, gt=0)
     """How long requests that were taken may finish after we were asked to stop."""
 
+    inference_probe_s: float = Field(10.0, gt=0)
+    """A model that gave no sign of life for this long is asked for a picture with a known answer."""
+    inference_probe_again_s: float = Field(1.0, gt=0)
+    """How often, while it doesn't answer as it should."""
+    inference_probe_timeout_s: float = Field(5.0, gt=0)
+    """How long such an answer may take."""
+    inference_probe_failures: int = Field(3, gt=0)
+    """After so many failures in a row a model takes no requests until a probe passes."""
+
     @property
     def replica(self) -> str:
         """What no other replica is called."""

@@ -1,44 +1,117 @@
 """Bounds on what waits."""
 
+import heapq
+import random
+from collections import deque
+from contextlib import ExitStack
+
 import pytest
 
 from aimic.errors import OverloadedError
 from services.inference.admission import Admission, ByteBudget
 from services.inference.deadline import Deadline
 
+LATER = 1e9
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def admission(clock: Clock) -> Admission:
+    return Admission(1000, clock)
+
+
+def enter(stack: ExitStack, admission: Admission, images: int, image_s: float, seconds: float = LATER) -> None:
+    """A request that stays until the stack unwinds."""
+    stack.enter_context(admission.room(images)).work(image_s, Deadline.after(seconds))
+
 
 def test_room_is_given_back_whatever_happens() -> None:
     admission = Admission(10)
-    with pytest.raises(ValueError, match="x"), admission.admit(10, Deadline.after(10)):
+    with pytest.raises(ValueError, match="x"), admission.room(10):
         raise ValueError("x")
-    with admission.admit(10, Deadline.after(10)):
+    with admission.room(10):
         pass
 
 
 def test_beyond_the_limit_new_images_are_turned_away() -> None:
     admission = Admission(10)
-    with admission.admit(6, Deadline.after(10)):
-        with pytest.raises(OverloadedError), admission.admit(5, Deadline.after(10)):
+    with admission.room(6):
+        with pytest.raises(OverloadedError), admission.room(5):
             pass
-        with admission.admit(4, Deadline.after(10)):
-            pass
-
-
-def test_a_request_that_would_wait_past_its_deadline_is_told_so_at_once() -> None:
-    admission = Admission(1000)
-    for _ in range(100):
-        admission.learned(0.1)
-    with admission.admit(50, Deadline.after(100)):  # five seconds of work
-        with pytest.raises(OverloadedError) as refused, admission.admit(1, Deadline.after(3)):
-            pass
-        assert refused.value.retry_after_s == pytest.approx(5, rel=0.01)
-        with admission.admit(1, Deadline.after(8)):
+        with admission.room(4):
             pass
 
 
-def test_an_idle_service_takes_even_a_hasty_request() -> None:
-    with Admission(10).admit(10, Deadline.after(0.001)):
-        pass
+def test_an_idle_service_takes_even_a_hasty_request(admission: Admission) -> None:
+    with ExitStack() as stack:
+        enter(stack, admission, 10, 1.0, seconds=0.001)
+
+
+def test_a_request_that_would_wait_past_its_deadline_is_told_so_at_once(admission: Admission) -> None:
+    with ExitStack() as stack:
+        enter(stack, admission, 50, 0.1)
+        enter(stack, admission, 1, 0.1, seconds=1000)
+        with pytest.raises(OverloadedError) as refused:
+            enter(stack, admission, 50, 0.1, seconds=8)  # 5 s of the others' images, then its own
+        assert refused.value.retry_after_s == pytest.approx(5.1)
+
+
+def test_a_small_request_does_not_wait_for_all_of_a_large_one(admission: Admission) -> None:
+    with ExitStack() as stack:
+        enter(stack, admission, 250, 0.1)  # 25 s of work
+        enter(stack, admission, 1, 0.1, seconds=60)
+
+
+def test_a_burst_is_taken_and_a_queue_that_stands_is_cut(admission: Admission, clock: Clock) -> None:
+    with ExitStack() as stack:
+        for _ in range(60):
+            enter(stack, admission, 1, 0.02)  # 1.2 s of waiting, all at once
+        clock.now += 0.4
+        enter(stack, admission, 1, 0.02)
+        admission.refuse_early()
+        clock.now += 0.2
+        with pytest.raises(OverloadedError):
+            enter(stack, admission, 1, 0.02)
+        with pytest.raises(OverloadedError):
+            admission.refuse_early()
+    admission.refuse_early()
+    with ExitStack() as stack:
+        enter(stack, admission, 1, 0.02)
+
+
+def test_not_even_a_burst_may_wait_for_ever(admission: Admission) -> None:
+    with ExitStack() as stack, pytest.raises(OverloadedError):
+        for _ in range(999):
+            enter(stack, admission, 1, 0.02)
+    with ExitStack() as stack:
+        for _ in range(99):
+            enter(stack, admission, 1, 0.02)
+
+
+def test_what_everything_but_the_network_costs_is_learned(admission: Admission, clock: Clock) -> None:
+    for _ in range(300):
+        with admission.room(1) as room:
+            room.work(0.01, Deadline.after(LATER))
+            clock.now += 0.04
+            room.answered()
+    with ExitStack() as stack, pytest.raises(OverloadedError) as refused:
+        for _ in range(999):
+            enter(stack, admission, 1, 0.01)
+    assert refused.value.retry_after_s == pytest.approx(2.0, rel=0.1)  # 50 images at 0.04, not 200 at 0.01
 
 
 def test_bytes_are_counted_over_all_requests() -> None:
@@ -48,3 +121,76 @@ def test_bytes_are_counted_over_all_requests() -> None:
         budget.take(50)
     budget.give_back(60)
     budget.take(100)
+
+
+class Simulation:
+    """A machine that needs `image_s` for an image, one after the other, behind the admission; a clock of its own."""
+
+    def __init__(self, image_s: float, rate: float, seconds: float, large: float = 0.0) -> None:
+        self.clock = Clock()
+        self.admission = Admission(512, self.clock)
+        self.latencies: dict[int, list[float]] = {1: [], 50: []}
+        self.refused = 0
+        self.served_until = 0.0
+        self.served = 0
+        draw = random.Random(1)
+        arrivals, at = deque[tuple[float, int]](), 0.0
+        while at < seconds:
+            at += draw.expovariate(rate)
+            arrivals.append((at, 50 if draw.random() < large else 1))
+        self._run(arrivals, image_s, warm=seconds / 4)
+
+    def _run(self, arrivals: "deque[tuple[float, int]]", image_s: float, warm: float) -> None:
+        turns: list[tuple[int, int, float, int, int, ExitStack]] = []
+        round_, number, free_at = 0, 0, 0.0
+        rooms = {}
+        while arrivals or turns:
+            if arrivals and (not turns or arrivals[0][0] <= free_at):
+                at, images = arrivals.popleft()
+                self.clock.now = max(at, self.clock.now)
+                free_at = max(free_at, at)
+                stack = ExitStack()
+                try:
+                    room = stack.enter_context(self.admission.room(images))
+                    room.work(image_s, Deadline.after(LATER))
+                except OverloadedError:
+                    stack.close()
+                    self.refused += 1
+                    continue
+                number += 1
+                rooms[number] = room
+                heapq.heappush(turns, (round_ + 1, number, at, images, images, stack))
+                continue
+            # Image by image, in turns over the requests, as the batcher does it.
+            round_, ident, at, images, left, stack = heapq.heappop(turns)
+            free_at += image_s
+            self.clock.now = max(self.clock.now, free_at)
+            self.served += 1
+            if left > 1:
+                heapq.heappush(turns, (round_ + 1, ident, at, images, left - 1, stack))
+                continue
+            rooms.pop(ident).answered()
+            stack.close()
+            if at > warm:
+                self.latencies[images].append(self.clock.now - at)
+        self.served_until = self.clock.now
+
+    def p99(self, images: int = 1) -> float:
+        latencies = sorted(self.latencies[images])
+        return latencies[int(0.99 * len(latencies))]
+
+
+@pytest.mark.parametrize("image_s", [0.005, 0.05])
+def test_ten_times_the_capacity_leaves_the_latency_of_those_admitted(image_s: float) -> None:
+    """10x overload, against itself at capacity: p99 of the admitted at most twice as long, and the work gets done."""
+    capacity = Simulation(image_s, rate=1 / image_s, seconds=2000 * image_s)
+    over = Simulation(image_s, rate=10 / image_s, seconds=2000 * image_s)
+    assert over.p99() <= 2 * capacity.p99()
+    assert over.p99() <= 2 * max(0.05, 8 * image_s)
+    assert over.refused > 8 * len(over.latencies[1])
+    assert over.served * image_s > 0.98 * over.served_until  # the network was never without work
+
+
+def test_large_requests_do_not_starve_small_ones() -> None:
+    mixed = Simulation(0.005, rate=60, seconds=40, large=0.05)  # 1.03 of the capacity
+    assert mixed.latencies[50] and mixed.p99(1) < 0.25 < mixed.p99(50)

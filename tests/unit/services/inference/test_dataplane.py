@@ -65,8 +65,10 @@ async def test_answer_is_the_calibrated_softmax_of_the_networks_logits(
     model = next(iter(parts.plane.catalogue.holders(export(1).hash))).model
     assert model is not None
     pixels = to_pixels(picture(1), model.info.preprocessing)
-    computed = await model.batcher.submit(pixels, Deadline.after(10))
-    expected = probabilities(computed.logits, 2.0)
+    with model.batcher.job(1, Deadline.after(60)) as job:
+        model.batcher.submit(job, 0, pixels)
+        computed = await job.results()
+    expected = probabilities(computed[0].logits, 2.0)
 
     assert list(answer.probabilities) == ["round", "lobed", "granular"]
     assert list(answer.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-6)
@@ -145,28 +147,6 @@ async def test_a_caller_who_leaves_stops_costing(parts: Service, picture: Pictur
     assert len(await ask(parts, picture(1))) == 1
 
 
-async def test_a_cancelled_image_never_reaches_the_network(parts: Service, picture: Picture) -> None:
-    model = _model(parts)
-    pixels = to_pixels(picture(1), model.info.preprocessing)
-    seen: list[int] = []
-    run = model.batcher._run
-
-    def counted(batch: Any) -> Any:
-        seen.append(len(batch))
-        return run(batch)
-
-    model.batcher._run = counted
-    try:
-        waiting = [asyncio.create_task(model.batcher.submit(pixels, Deadline.after(5))) for _ in range(4)]
-        await asyncio.sleep(0)  # they are queued; the batcher has not had its turn yet
-        for task in waiting[:3]:
-            task.cancel()
-        await waiting[3]
-    finally:
-        model.batcher._run = run
-    assert seen == [1]
-
-
 async def test_overload_turns_new_requests_away_with_a_time_to_come_again(
     tmp_path_factory: Any, running: Any, export: Any, until: Any, shelf_class: Any, picture: Picture
 ) -> None:
@@ -191,4 +171,4 @@ def _model(parts: Service) -> Any:
 
 def _at_rest(parts: Service) -> bool:
     model = _model(parts)
-    return model.in_use == 0 and model.batcher._coming == 0 and parts.plane._admission._images == 0
+    return model.in_use == 0 and not model.batcher._jobs and parts.plane._admission._images == 0

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from aimic.domain.prediction import PredictResponse
 from services.inference.app import Service
+from services.inference.deadline import Deadline
 from services.inference.rest.application import application
 from services.inference.settings import Settings
 
@@ -224,9 +225,11 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
         "headers": [(b"content-type", b"image/png")],
     }
     try:
-        with model.batcher.expecting(1):  # another image seems to be on its way, so this one waits for it
+        with model.batcher.job(
+            1, Deadline.after(600)
+        ):  # another image seems to be on its way, so this one waits for it
             call = asyncio.ensure_future(app(scope, receive, send))
-            await until(lambda: model.batcher._queue)
+            await until(lambda: len(model.batcher._ring))
             hang_up.set()
             await asyncio.wait_for(call, 5)
     finally:
