@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
 
@@ -46,11 +46,15 @@ class Foreign(Collector):
     """Another program's metrics, as `read()` gives them in Prometheus' text format, under their own names.
 
     `up` is the name of a gauge of ours that says whether they could be read. Nothing of that text can spoil ours.
+    Samples that aren't `wanted()`, by their labels, are left out.
     """
 
-    def __init__(self, read: Callable[[], str], up: str) -> None:
+    def __init__(
+        self, read: Callable[[], str], up: str, wanted: Callable[[Mapping[str, str]], bool] = lambda _: True
+    ) -> None:
         self._read = read
         self._up = up
+        self._wanted = wanted
         self._told = False
 
     def describe(self) -> Iterator[Metric]:
@@ -67,7 +71,9 @@ class Foreign(Collector):
                 logger.warning("a program's own metrics can't be read", extra={"up": self._up, "cause": repr(error)})
             self._told, text = True, ""
         yield GaugeMetricFamily(self._up, _UP, float(bool(text)))
-        yield from families_of(text)
+        for family in families_of(text):
+            family.samples = [sample for sample in family.samples if self._wanted(sample.labels)]
+            yield family
 
 
 def families_of(text: str) -> list[Metric]:

@@ -1,6 +1,6 @@
 """Values that are read when `/metrics` is asked for: the models in memory, and the predictor's own metrics."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -58,5 +58,12 @@ def collectors(versions: Iterable[Served], predictor: Predictor) -> Iterator[Col
     format, such as TorchServe's) has them shown beside ours."""
     yield ModelsCollector(versions)
     read = getattr(predictor, "metrics", None)
-    if read is not None:
-        yield Punctual(Foreign(read, PREDICTOR_UP))
+    if read is None:
+        return
+
+    def of_a_model_here(labels: Mapping[str, str]) -> bool:
+        """TorchServe goes on telling of models that it had once."""
+        told = labels.get("model_name") or labels.get("ModelName")
+        return told is None or told in {model.bundle_hash for model in predictor.loaded()}
+
+    yield Punctual(Foreign(read, PREDICTOR_UP, of_a_model_here))

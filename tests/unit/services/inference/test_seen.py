@@ -10,6 +10,7 @@ from prometheus_client.exposition import choose_encoder
 
 from aimic.domain.model import ServingEntry, Stage
 from aimic.domain.site import OWNER
+from aimic.ports.predictor import LoadedModel
 from aimic.telemetry import traceparent
 from services.inference.deadline import Deadline
 from services.inference.metrics import BATCH_IMAGES, LOADED, LOADED_BYTES, TOTAL_SECONDS
@@ -69,8 +70,14 @@ def test_exemplars_name_the_trace_for_those_that_ask_for_openmetrics(versions: V
 
 
 class _WithMetrics:
+    """A predictor that tells of a model that it has, one that it had, and itself."""
+
     def metrics(self) -> str:
-        return "# TYPE ts_queue gauge\nts_queue 4\n"
+        models = "".join(f'ts_queue{{{label}="{name}"}} 4\n' for label in ("model_name", "ModelName") for name in "ab")
+        return f"# TYPE ts_queue gauge\n{models}# TYPE ts_memory gauge\nts_memory 5\n"
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        return (LoadedModel(bundle_hash="a", executor="x", classes=(), image_size=1),)
 
 
 @pytest.mark.anyio
@@ -93,5 +100,6 @@ async def test_what_is_in_memory_is_told_with_what_runs_it(
     labels = f'bundle="{bundle}",executor="{executor}",model="cells",version="1"'
     assert f"aimic_inference_model_info{{{labels}}} 1.0" in text
     assert f'aimic_inference_model_memory_bytes{{bundle="{bundle}"}}' in text
-    assert f"{PREDICTOR_UP} 1.0" in text and "ts_queue 4.0" in text
+    assert f"{PREDICTOR_UP} 1.0" in text and "ts_memory 5.0" in text
+    assert 'ts_queue{model_name="a"} 4.0' in text and 'ts_queue{ModelName="a"} 4.0' in text and '"b"' not in text
     assert ("cells", "1") in _labels(TOTAL_SECONDS)
