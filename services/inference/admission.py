@@ -8,11 +8,11 @@ from aimic.errors import OverloadedError
 from services.inference.deadline import Deadline
 from services.inference.metrics import IN_FLIGHT, REJECTED
 
-_TARGET_S, _TARGET_IMAGES = 0.05, 8
+_TARGET_S, _TARGET_IMAGES = 0.05, 12
 """What may stand in the queue for good: this many seconds, or where that is more, this many images. It keeps the
 network at work; more only makes everybody wait longer."""
-_LONGEST_S = 2.0
-"""A burst may make others wait this long, since it passes."""
+_LONGEST_S, _LONGEST_IMAGES = 2.0, 64
+"""A burst may make others wait this long, or for so many images, since it passes."""
 _PATIENCE_S = 0.5
 """A queue that stays above the target for longer than this is no burst."""
 _MEMORY = 0.98
@@ -51,7 +51,8 @@ class Admission:
         self._singles = 0.0
         """Seconds for one image of each room."""
         # Seconds that passed, and seconds that the networks said they need: their ratio is what all the rest costs.
-        self._passed = self._needed = 0.1
+        # They begin as if two seconds had been seen, so that one hiccup at the start doesn't count for all.
+        self._passed = self._needed = 2.0
         self._since = clock()
         self._above_since: float | None = None
         self._overloaded = False
@@ -86,7 +87,7 @@ class Admission:
         if self._rooms:
             own = self._stretch * room.images * image_s
             wait = self._wait(room.images)
-            most = self._target(image_s) if self._overloaded else _LONGEST_S
+            most = self._target(image_s) if self._overloaded else self._longest(image_s)
             # A large request may wait as long as it works: it waits for more of each of the others.
             if wait > most + own - self._stretch * image_s or wait + own > deadline.remaining():
                 raise self._refusal()
@@ -110,7 +111,7 @@ class Admission:
 
     @property
     def _stretch(self) -> float:
-        return min(20.0, max(0.5, self._passed / max(self._needed, 1e-9)))
+        return min(5.0, max(0.5, self._passed / max(self._needed, 1e-9)))
 
     def _wait(self, images: int) -> float:
         """Seconds until a request of `images` is through with what it shares turns with."""
@@ -120,6 +121,9 @@ class Admission:
 
     def _target(self, image_s: float) -> float:
         return max(_TARGET_S, _TARGET_IMAGES * self._stretch * image_s)
+
+    def _longest(self, image_s: float) -> float:
+        return max(_LONGEST_S, _LONGEST_IMAGES * self._stretch * image_s)
 
     def _look(self) -> None:
         """Whether the queue stands."""

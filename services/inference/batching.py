@@ -26,6 +26,7 @@ _MARGIN = 1.5
 """By how much a batch may take longer than batches of its size did."""
 _LONGEST_TURN_S = 0.25
 """A batch is made no longer than this while other models wait."""
+_LONGEST_WINDOW_S = 0.02
 Run = Callable[[NDArray[np.uint8], float], NDArray[np.float32]]
 
 
@@ -112,7 +113,8 @@ class Batcher:
 
     async def _linger(self) -> None:
         """Wait a moment for images that are already on their way, and for no others."""
-        end = time.monotonic() + self._window_s
+        # Half of what a batch for one image would cost is well spent on having one batch less.
+        end = time.monotonic() + max(self._window_s, min(_LONGEST_WINDOW_S, self.pace.expected(1) / 2))
         while self._coming() and len(self._ring) < self._limit:
             self._changed.clear()
             try:

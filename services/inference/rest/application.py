@@ -12,6 +12,7 @@ from services.inference.dataplane import DataPlane
 from services.inference.rest import problems
 from services.inference.rest.bodies import Bodies, BodyLimits
 from services.inference.rest.routes import PREFIX, router
+from services.inference.rest.shedding import Shedding
 from services.inference.settings import Settings
 
 
@@ -36,7 +37,7 @@ def api(settings: Settings, plane: DataPlane) -> FastAPI:
 
 def application(settings: Settings, plane: DataPlane) -> ASGIApp:
     """The API with a request id around everything."""
-    return RequestContext(api(settings, plane), "inference")
+    return Shedding(RequestContext(api(settings, plane), "inference"), plane.refuse_early, PREFIX)
 
 
 def openapi() -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_what_everything_but_the_network_costs_is_learned(admission: Admission, 
     with ExitStack() as stack, pytest.raises(OverloadedError) as refused:
         for _ in range(999):
             enter(stack, admission, 1, 0.01)
-    assert refused.value.retry_after_s == pytest.approx(2.0, rel=0.1)  # 50 images at 0.04, not 200 at 0.01
+    assert refused.value.retry_after_s == pytest.approx(2.56, rel=0.05)  # 64 images at 0.04, not 200 at 0.01
 
 
 def test_bytes_are_counted_over_all_requests() -> None:
@@ -183,10 +183,10 @@ class Simulation:
 @pytest.mark.parametrize("image_s", [0.005, 0.05])
 def test_ten_times_the_capacity_leaves_the_latency_of_those_admitted(image_s: float) -> None:
     """10x overload, against itself at capacity: p99 of the admitted at most twice as long, and the work gets done."""
-    capacity = Simulation(image_s, rate=1 / image_s, seconds=2000 * image_s)
-    over = Simulation(image_s, rate=10 / image_s, seconds=2000 * image_s)
+    capacity = Simulation(image_s, rate=1 / image_s, seconds=800 * image_s)
+    over = Simulation(image_s, rate=10 / image_s, seconds=800 * image_s)
     assert over.p99() <= 2 * capacity.p99()
-    assert over.p99() <= 2 * max(0.05, 8 * image_s)
+    assert over.p99() <= 2 * max(0.05, 12 * image_s)
     assert over.refused > 8 * len(over.latencies[1])
     assert over.served * image_s > 0.98 * over.served_until  # the network was never without work
 

@@ -1,10 +1,13 @@
 """The one path: answers, batches, deadlines, overload, callers who leave."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from aimic.domain.prediction import Answer
 from aimic.domain.site import OWNER, Principal
@@ -20,7 +23,7 @@ from aimic.errors import (
 from aimic.nets.calibration import probabilities
 from aimic.nets.preprocessing import to_pixels
 from services.inference.app import Service
-from services.inference.dataplane import EncodedImage
+from services.inference.dataplane import DecodedImage, EncodedImage
 from services.inference.deadline import Deadline
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +45,7 @@ async def parts(
 
 
 async def ask(
-    parts: Service, *images: bytes | EncodedImage, seconds: float = 20, model: str = "cells", **more: Any
+    parts: Service, *images: bytes | EncodedImage | DecodedImage, seconds: float = 20, model: str = "cells", **more: Any
 ) -> list[Any]:
     """Answers, or errors in their places."""
     response = await parts.plane.predict(
@@ -102,6 +105,15 @@ async def test_a_bad_image_is_an_error_in_its_place(parts: Service, picture: Pic
     outcomes = await ask(parts, picture(1), b"no image", b"", b"\xff" * 100_001, EncodedImage(picture(2), "two.png"))
     codes = [getattr(outcome, "code", "answer") for outcome in outcomes]
     assert codes == ["answer", "unreadable_image", "unreadable_image", "too_large", "answer"]
+
+
+async def test_decoded_images_get_the_answers_of_their_files(parts: Service, picture: Picture) -> None:
+    files = [picture(1, 100), picture(2, 64), picture(3, 300)]
+    pixels = [DecodedImage(np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))) for file in files]
+    mixed = await ask(parts, pixels[0], files[1], pixels[1], DecodedImage(np.zeros((4, 4), np.uint8)), pixels[2])
+    expected = await ask(parts, files[0], files[1], files[1], files[2])
+    assert mixed[3].code == "unreadable_image"
+    assert all(near(a, b) for a, b in zip([*mixed[:3], mixed[4]], expected, strict=True))
 
 
 @pytest.mark.parametrize(

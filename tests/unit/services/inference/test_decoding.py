@@ -26,6 +26,15 @@ Picture = Callable[..., bytes]
 PREPROCESSING = Preprocessing(image_size=64, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[Decoders]:
+    """For tests that leave the process as it was."""
+    decoders = Decoders(1, 60)
+    await decoders.start()
+    yield decoders
+    await decoders.close()
+
+
 @pytest.fixture
 async def decoders() -> AsyncIterator[Decoders]:
     decoders = Decoders(1, 20)
@@ -53,9 +62,9 @@ async def decode(decoders: Decoders, image: bytes, seconds: float = 60) -> NDArr
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF"])
-async def test_pixels_are_those_of_training(decoders: Decoders, picture: Picture, kind: str) -> None:
+async def test_pixels_are_those_of_training(shared: Decoders, picture: Picture, kind: str) -> None:
     data = picture(3, 100, kind)
-    pixels = await decode(decoders, data)
+    pixels = await decode(shared, data)
     assert np.array_equal(pixels, to_pixels(data, PREPROCESSING))
 
 
@@ -166,19 +175,19 @@ async def test_closing_ends_every_process() -> None:
 
 
 async def test_images_of_one_request_come_back_in_order_with_the_bad_in_their_places(
-    decoders: Decoders, picture: Picture
+    shared: Decoders, picture: Picture
 ) -> None:
     images = [picture(0), b"%PDF-1.7", picture(1), picture(2, 64), b""]
-    outcomes = await decoders.decode(images, PREPROCESSING, Deadline.after(60))
+    outcomes = await shared.decode(images, PREPROCESSING, Deadline.after(60))
     assert [isinstance(outcome, UnreadableImageError) for outcome in outcomes] == [False, True, False, False, True]
     for index in (0, 2, 3):
         assert same(outcomes[index], images[index])
     assert "PDF" in str(outcomes[1])
 
 
-async def test_pixels_stay_when_the_process_goes_on_to_others(decoders: Decoders, picture: Picture) -> None:
-    first = await decode(decoders, picture(1))
-    await decode(decoders, picture(2))
+async def test_pixels_stay_when_the_process_goes_on_to_others(shared: Decoders, picture: Picture) -> None:
+    first = await decode(shared, picture(1))
+    await decode(shared, picture(2))
     assert np.array_equal(first, to_pixels(picture(1), PREPROCESSING))
 
 

@@ -1,15 +1,18 @@
 """The REST shell: bodies, limits, problems, deadlines, credentials, OpenAPI."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from aimic.domain.prediction import PredictResponse
+from aimic.errors import OverloadedError
 from services.inference.app import Service
+from services.inference.dataplane import DataPlane
 from services.inference.deadline import Deadline
 from services.inference.rest.application import application
 from services.inference.settings import Settings
@@ -236,6 +239,34 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
         model.batcher._window_s = before
     assert sent[0]["status"] == 499
     assert model.in_use == 0
+
+
+async def test_what_would_be_turned_away_is_not_even_read(parts: Service, picture: Picture) -> None:
+    def refuse() -> None:
+        raise OverloadedError("Busy.", retry_after_s=7)
+
+    class Busy:
+        """The data plane of a service that takes nothing more."""
+
+        catalogue = parts.plane.catalogue
+        refuse_early = staticmethod(refuse)
+
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("it was read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app = application(parts.settings, cast(DataPlane, Busy()))
+    headers = [(b"content-type", b"image/png"), (b"x-request-id", b"mine")]
+    await app({"type": "http", "method": "POST", "path": CELLS, "headers": headers}, receive, send)
+    assert sent[0]["status"] == 429
+    assert {(b"retry-after", b"7"), (b"x-request-id", b"mine")} <= set(sent[0]["headers"])
+    assert json.loads(sent[1]["body"])["code"] == "overloaded"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        assert (await http.get("/inference/v1/models")).status_code == 200
 
 
 async def test_openapi_describes_bodies_and_problems(http: httpx.AsyncClient) -> None:
