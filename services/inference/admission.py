@@ -15,6 +15,8 @@ _LONGEST_S, _LONGEST_IMAGES = 2.0, 64
 """A burst may make others wait this long, or for so many images, since it passes."""
 _PATIENCE_S = 0.5
 """A queue that stays above the target for longer than this is no burst."""
+_CALM_S = 5.0
+"""Overload is over when nobody was turned away for so long: callers who come again after a while are still there."""
 _MEMORY = 0.98
 _MOST_RETRY_S = 30.0
 
@@ -56,6 +58,7 @@ class Admission:
         self._since = clock()
         self._above_since: float | None = None
         self._overloaded = False
+        self._refused_at = clock()
 
     @contextmanager
     def room(self, images: int) -> Iterator[Room]:
@@ -132,14 +135,15 @@ class Admission:
             target = self._target(max((room.image_s for room in self._rooms), default=0.0))
         if wait <= target:
             self._above_since = None
-            self._overloaded = self._overloaded and wait > target / 2
+            self._overloaded = self._overloaded and now - self._refused_at < _CALM_S
         elif self._above_since is None:
             self._above_since = now
-        elif now - self._above_since > _PATIENCE_S:
-            self._overloaded = True
+        elif now - self._above_since > _PATIENCE_S and not self._overloaded:
+            self._overloaded, self._refused_at = True, now
 
     def _refusal(self) -> OverloadedError:
         REJECTED.labels("overloaded").inc()
+        self._refused_at = self._clock()
         work = self._stretch * sum(room.image_s * room.images for room in self._rooms)
         return OverloadedError(
             f"{self._images} images are waiting already, so yours were not taken. Ask again in a moment.",

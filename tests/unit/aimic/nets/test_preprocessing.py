@@ -4,16 +4,19 @@ import hashlib
 import io
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 from pydantic import ValidationError
 from torchvision.transforms.functional import normalize, to_tensor
 
 from aimic.errors import UnreadableImageError
+from aimic.imaging.decode import decode, plain_jpeg
+from aimic.imaging.limits import Limits
 from aimic.nets.normalise import normalise
 from aimic.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PLAIN, Preprocessing, pixels_of, to_pixels
 
@@ -45,6 +48,51 @@ def test_bytes_and_pixels_go_the_same_way(picture: NDArray[np.uint8]) -> None:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "PNG")
     assert (to_pixels(stream.getvalue(), IMAGENET) == pixels_of(picture, IMAGENET)).all()
+
+
+def jpeg(picture: NDArray[np.uint8], mode: str = "RGB", **settings: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).convert(mode).save(stream, "JPEG", **settings)
+    return stream.getvalue()
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("short", "settings"),
+    [
+        (True, {"quality": 75}),
+        (True, {"quality": 95, "subsampling": 0}),
+        (True, {"progressive": True}),
+        (True, {"icc_profile": PROFILE}),
+        (True, {"icc_profile": LAB}),
+        (False, {"exif": TURNED}),
+        (False, {"mode": "L"}),
+        (False, {"mode": "CMYK"}),
+    ],
+)
+def test_the_short_way_of_usual_jpegs_gives_the_same_pixels(
+    picture: NDArray[np.uint8], short: bool, settings: dict[str, Any]
+) -> None:
+    data = jpeg(picture, **settings)
+    assert (plain_jpeg(data) is not None) == short
+    for size in (64, 20, 200):
+        preprocessing = IMAGENET.model_copy(update={"image_size": size})
+        assert (to_pixels(data, preprocessing) == pixels_of(decode(data).pixels, preprocessing)).all()
+
+
+def test_the_short_way_refuses_nothing_by_itself(picture: NDArray[np.uint8]) -> None:
+    whole = jpeg(picture)
+    for broken in (whole[:-300], whole[:40], b"\xff\xd8\xff", whole[:2] + b"\0" * 90):
+        assert plain_jpeg(broken) is None
+        with pytest.raises(UnreadableImageError):
+            to_pixels(broken, IMAGENET)
+    assert plain_jpeg(whole, Limits(max_bytes=100)) is None
+    assert plain_jpeg(whole, Limits(max_pixels=100)) is None
 
 
 def test_what_is_no_image_is_refused() -> None:
