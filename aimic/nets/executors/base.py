@@ -18,7 +18,7 @@ class Executor(Protocol):
     """Such as `openvino-fp32-cpu`; named in every answer."""
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits [n, classes] of uint8 RGB pixels [n, S, S, 3], n from 1 to images_at_once(S)."""
+        """Logits [n, classes] of uint8 RGB pixels [n, S, S, 3], in C order, n from 1 to images_at_once(S)."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Graphs:
         """See Executor."""
         images = len(pixels)
         graph, given, found = self._captured[next(size for size in self._captured if size >= images)]
-        given[:images].copy_(torch.from_numpy(np.ascontiguousarray(pixels)))
+        given[:images].copy_(torch.from_numpy(pixels))
         graph.replay()
         return np.asarray(found[:images].float().cpu().numpy(), dtype=np.float32)
 

@@ -41,7 +41,7 @@ class OpenVino:
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See Executor."""
-        found: Any = self._request.infer([np.ascontiguousarray(pixels)])
+        found: Any = self._request.infer([pixels])
         return np.array(found[0], dtype=np.float32)
 
 
