@@ -58,7 +58,7 @@ def choose(directory: Path, device: torch.device, *, reduced: bool = False) -> E
         gc.collect()
     return ExecutorChoice(
         bundle_hash=bundle.hash,
-        machine_class=machine_class(torch.get_num_threads()),
+        machine_class=machine_class(torch.get_num_threads(), reduced=reduced),
         executor=quickest(timings),
         weight_of_one=WEIGHT_OF_ONE,
         timings=tuple(timings),

@@ -29,6 +29,7 @@ class Graphs:
         for size in _sizes(source.image_size):
             self._captured[size] = self._capture(size)
 
+    @torch.inference_mode()
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See Executor."""
         images = len(pixels)
