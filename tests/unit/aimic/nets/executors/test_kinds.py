@@ -20,6 +20,7 @@ from aimic.nets.package import check_inputs
 from aimic.nets.weights import Weights
 from aimic.nets.zoo import build
 
+pytestmark = pytest.mark.timeout(900)  # converters take half a minute of CPU time, on a busy machine many times that
 SIDE = 40
 CPU = [kind.name for kind in candidates("cpu", reduced=True)]
 
