@@ -9,14 +9,17 @@ from functools import partial
 import httpx
 
 from aimic import wiring
+from aimic.nets.executors import machine_class
 from aimic.ports.events import Events
 from aimic.ports.predictor import Predictor
+from aimic.settings import available_cpus
 from services.inference.admission import Admission
 from services.inference.batching import Batcher
 from services.inference.bundles import BundleStore
 from services.inference.catalogue import Catalogue
 from services.inference.dataplane import DataPlane, Limits
 from services.inference.decoding import Decoders
+from services.inference.executors import Executors, Measurement
 from services.inference.lane import Lane
 from services.inference.loading import Loader
 from services.inference.memory import Memory
@@ -59,11 +62,12 @@ async def service(
         prober = Prober(runs, catalogue, settings.bundles, _probe_times(settings))
         memory = Memory(catalogue, runs, partial(_batcher, settings, runs, lane, prober), settings.inference_models)
         stack.push_async_callback(memory.close)
-        registry = Registry(http or client(settings.ingest_url, settings.key()), settings.inference_bundle_bytes)
+        asks = http or client(settings.ingest_url, settings.key())
+        registry = Registry(asks, settings.inference_bundle_bytes)
         stack.push_async_callback(registry.close)
         store = BundleStore(settings.bundles, registry)
         await asyncio.to_thread(store.prepare)
-        loader = Loader(catalogue, store, memory)
+        loader = Loader(catalogue, store, memory, await _executors(settings, asks))
         stack.push_async_callback(loader.close)
         reconciler = Reconciler(
             registry,
@@ -99,6 +103,13 @@ def _probe_times(settings: Settings) -> ProbeTimes:
         settings.inference_probe_timeout_s,
         settings.inference_probe_failures,
     )
+
+
+async def _executors(settings: Settings, http: httpx.AsyncClient) -> Executors:
+    reduced = settings.inference_reduced_precision
+    machine = await asyncio.to_thread(machine_class, reduced=reduced)
+    measure = Measurement(available_cpus(), settings.inference_measuring_s, reduced=reduced)
+    return Executors(http, settings.home / "executors", settings.inference_executor, machine, measure)
 
 
 def _limits(settings: Settings) -> Limits:
