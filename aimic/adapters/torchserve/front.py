@@ -1,0 +1,112 @@
+"""One running TorchServe: its process and the calls to it."""
+
+import json
+import time
+from typing import Any
+
+import httpx
+
+from aimic.adapters.torchserve.archive import HANDLER
+from aimic.adapters.torchserve.calls import Calls
+from aimic.adapters.torchserve.child import Child
+from aimic.adapters.torchserve.ground import Ground, Settings
+from aimic.errors import (
+    AimicError,
+    CorruptError,
+    DeadlineError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+)
+from aimic.ports.predictor import LoadedModel
+
+_MANAGE_S = 10.0
+_DESCRIBE_S = 60.0
+_ERRORS: dict[str, type[AimicError]] = {
+    error.code: error for error in (CorruptError, InvalidInputError, NotFoundError, DeadlineError, OverloadedError)
+}
+
+
+class Front:
+    """Started, and ready to be asked once `wait` returns."""
+
+    def __init__(self, ground: Ground, settings: Settings) -> None:
+        """Start it."""
+        self._settings = settings
+        self.child = Child(ground)
+        self.calls = Calls(ground, settings)
+
+    def wait(self) -> None:
+        """Until it answers. UnavailableError when it ends before, or takes too long."""
+        end = time.monotonic() + self._settings.start_s
+        while self.child.running and time.monotonic() < end:
+            try:
+                if self.calls.manage("GET", "/models", _MANAGE_S).status_code == httpx.codes.OK:
+                    return
+            except (UnavailableError, DeadlineError):
+                pass
+            time.sleep(0.05)
+        raise UnavailableError(f"TorchServe did not start. It said: {self.child.last_words or 'nothing'}")
+
+    def close(self) -> None:
+        """End it."""
+        self.child.close()
+        self.calls.close()
+
+    def register(self, bundle_hash: str) -> LoadedModel:
+        """Start the worker of the archive of this name, which proves its bundle; what it says of it.
+
+        CorruptError and InvalidInputError when the bundle is refused, UnavailableError when there is no worker.
+        """
+        settings = self._settings
+        try:
+            answer = self.calls.manage(
+                "POST", "/models", settings.start_s + _MANAGE_S,
+                url=bundle_hash, model_name=bundle_hash, handler=HANDLER, runtime="python", batch_size=1,
+                initial_workers=1, synchronous="true",
+                response_timeout=max(1, round(settings.worker_s)), startup_timeout=round(settings.start_s),
+            )  # fmt: skip
+            if answer.status_code != httpx.codes.OK:
+                raise UnavailableError(f"The program that runs this model did not start: {_said(answer)}")
+            said = self.calls.infer(bundle_hash, b"", _DESCRIBE_S, ask="description")
+            if said.status_code != httpx.codes.OK:
+                raise problem(said)
+            return LoadedModel.model_validate_json(said.content)
+        except DeadlineError as error:
+            raise UnavailableError("The program that runs this model did not start in time.") from error
+
+    def unregister(self, bundle_hash: str) -> None:
+        """End the model's worker; without one, or without TorchServe, there is nothing to do."""
+        try:
+            self.calls.manage("DELETE", f"/models/{bundle_hash}", 2 * _MANAGE_S)
+        except (UnavailableError, DeadlineError):
+            pass
+
+    def worker(self, bundle_hash: str) -> int | None:
+        """The process id of the model's worker, of the one before while it starts; None when there is none."""
+        answer = self.calls.manage("GET", f"/models/{bundle_hash}", _MANAGE_S)
+        if answer.status_code != httpx.codes.OK:
+            return None
+        pids = [worker["pid"] for model in answer.json() for worker in model["workers"]]
+        return next((pid for pid in pids if pid > 0), None)
+
+
+def problem(answer: httpx.Response) -> AimicError:
+    """The error of an answer that is none: our handler's own, or what TorchServe says of its workers."""
+    try:
+        said: dict[str, Any] = json.loads(answer.content)
+    except ValueError:
+        said = {}
+    kind = _ERRORS.get(str(said.get("code")))
+    if kind is not None:
+        return kind(str(said.get("message")))
+    return UnavailableError(
+        "The program that runs this model died or could not answer; it is started again. Ask again in a few seconds.",
+        retry_after_s=2,
+        said=_said(answer),
+    )
+
+
+def _said(answer: httpx.Response) -> str:
+    return " ".join(answer.text.split())[:300]
