@@ -102,10 +102,10 @@ class TorchServePredictor:
         except (UnavailableError, DeadlineError):
             self._keeper.suspect()
             raise
-        if answer.status_code != 200:
+        if answer.status != 200:
             self._keeper.suspect()
             raise problem(answer)
-        logits = np.frombuffer(answer.content, "<f4").astype(np.float32)
+        logits = np.frombuffer(answer.body, "<f4").astype(np.float32)
         if logits.size != len(pixels) * classes:
             raise UnavailableError("TorchServe answered with something else than logits. Ask again.")
         return logits.reshape(len(pixels), classes)

@@ -4,12 +4,11 @@ import json
 import time
 from typing import Any
 
-import httpx
-
 from aimic.adapters.torchserve.archive import HANDLER
 from aimic.adapters.torchserve.calls import Calls
 from aimic.adapters.torchserve.child import Child
 from aimic.adapters.torchserve.ground import Ground, Settings
+from aimic.adapters.torchserve.wire import Answer
 from aimic.errors import (
     AimicError,
     CorruptError,
@@ -42,7 +41,7 @@ class Front:
         end = time.monotonic() + self._settings.start_s
         while self.child.running and time.monotonic() < end:
             try:
-                if self.calls.manage("GET", "/models", _MANAGE_S).status_code == httpx.codes.OK:
+                if self.calls.manage("GET", "/models", _MANAGE_S).status == 200:
                     return
             except (UnavailableError, DeadlineError):
                 pass
@@ -67,12 +66,12 @@ class Front:
                 initial_workers=1, synchronous="true",
                 response_timeout=max(1, round(settings.worker_s)), startup_timeout=round(settings.start_s),
             )  # fmt: skip
-            if answer.status_code != httpx.codes.OK:
-                raise UnavailableError(f"The program that runs this model did not start: {_said(answer)}")
+            if answer.status != 200:
+                raise UnavailableError(f"The program that runs this model did not start: {answer.text}")
             said = self.calls.infer(bundle_hash, b"", _DESCRIBE_S, ask="description")
-            if said.status_code != httpx.codes.OK:
+            if said.status != 200:
                 raise problem(said)
-            return LoadedModel.model_validate_json(said.content)
+            return LoadedModel.model_validate_json(said.body)
         except DeadlineError as error:
             raise UnavailableError("The program that runs this model did not start in time.") from error
 
@@ -86,16 +85,16 @@ class Front:
     def worker(self, bundle_hash: str) -> int | None:
         """The process id of the model's worker, of the one before while it starts; None when there is none."""
         answer = self.calls.manage("GET", f"/models/{bundle_hash}", _MANAGE_S)
-        if answer.status_code != httpx.codes.OK:
+        if answer.status != 200:
             return None
-        pids = [worker["pid"] for model in answer.json() for worker in model["workers"]]
+        pids = [worker["pid"] for model in json.loads(answer.body) for worker in model["workers"]]
         return next((pid for pid in pids if pid > 0), None)
 
 
-def problem(answer: httpx.Response) -> AimicError:
+def problem(answer: Answer) -> AimicError:
     """The error of an answer that is none: our handler's own, or what TorchServe says of its workers."""
     try:
-        said: dict[str, Any] = json.loads(answer.content)
+        said: dict[str, Any] = json.loads(answer.body)
     except ValueError:
         said = {}
     kind = _ERRORS.get(str(said.get("code")))
@@ -104,9 +103,5 @@ def problem(answer: httpx.Response) -> AimicError:
     return UnavailableError(
         "The program that runs this model died or could not answer; it is started again. Ask again in a few seconds.",
         retry_after_s=2,
-        said=_said(answer),
+        said=answer.text,
     )
-
-
-def _said(answer: httpx.Response) -> str:
-    return " ".join(answer.text.split())[:300]
