@@ -19,31 +19,28 @@ class Fence:
         self._opened_at = 0.0
         self.until: float | None = None
         """When it may be tried again; None while it is open."""
+        self.words = ""
+        """Why it is closed, for the caller who is turned away."""
 
     def died(self, now: float) -> None:
         """One of its workers ended; this closes the fence when they do so too often."""
         self._died.append(now)
         if self.until is None and len(self._died) == self._deaths and now - self._died[0] <= self._within_s:
-            self.close(now)
+            self.close(now, f"died {self._deaths} times within {self._within_s:g} s")
 
-    def close(self, now: float) -> None:
-        """Keep requests away for a while, each time for longer."""
+    def close(self, now: float, cause: str) -> None:
+        """Keep requests away for a while, each time for longer. `cause` says what the program did."""
         if now - self._opened_at > _STEADY_S:
             self._closed = 0
         self.until = now + min(_LONGEST_S, self._first_s * 2**self._closed)
         self._closed += 1
+        self.words = (
+            f"The program that runs this model {cause}, so it gets no images for now; other models go on. It is "
+            "started again after a pause. If this happens again, this service's log says why."
+        )
 
     def open(self, now: float) -> None:
         """It was started again and answered."""
-        self.until = None
+        self.until, self.words = None, ""
         self._died.clear()
         self._opened_at = now
-
-    @property
-    def words(self) -> str:
-        """What a caller is told while it is closed."""
-        return (
-            f"The program that runs this model died {self._deaths} times within {self._within_s:g} s, so it gets no "
-            "images for now; other models go on. It is started again after a pause. If this happens again, this "
-            "service's log says why."
-        )

@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from aimic.adapters.torchserve.archive import HANDLER
 from aimic.adapters.torchserve.calls import Calls
@@ -25,6 +25,14 @@ _DESCRIBE_S = 60.0
 _ERRORS: dict[str, type[AimicError]] = {
     error.code: error for error in (CorruptError, InvalidInputError, NotFoundError, DeadlineError, OverloadedError)
 }
+
+
+class Worker(NamedTuple):
+    """A model's worker, as TorchServe sees it."""
+
+    pid: int | None
+    """While another starts, that of the one before."""
+    ready: bool
 
 
 class Front:
@@ -82,13 +90,14 @@ class Front:
         except (UnavailableError, DeadlineError):
             pass
 
-    def worker(self, bundle_hash: str) -> int | None:
-        """The process id of the model's worker, of the one before while it starts; None when there is none."""
+    def worker(self, bundle_hash: str) -> Worker:
+        """The model's worker."""
         answer = self.calls.manage("GET", f"/models/{bundle_hash}", _MANAGE_S)
         if answer.status != 200:
-            return None
-        pids = [worker["pid"] for model in json.loads(answer.body) for worker in model["workers"]]
-        return next((pid for pid in pids if pid > 0), None)
+            return Worker(None, False)
+        workers = [worker for model in json.loads(answer.body) for worker in model["workers"]]
+        pid = next((worker["pid"] for worker in workers if worker["pid"] > 0), None)
+        return Worker(pid, any(worker["status"] == "READY" for worker in workers))
 
 
 def problem(answer: Answer) -> AimicError:

@@ -94,6 +94,8 @@ class Settings(Value):
     deaths: int = 3
     """Deaths of a model's workers within `deaths_s` seconds that fence it."""
     deaths_s: float = 120.0
+    recover_s: float = 120.0
+    """Seconds that a model may be without a ready worker before it is fenced."""
     fenced_s: float = 10.0
     """Seconds of the first fence; each further one is twice as long, up to five minutes."""
 

@@ -33,6 +33,8 @@ class Kept:
     fence: Fence
     pid: int | None
     """Its worker, as we saw it last."""
+    ready_at: float
+    """When its worker was ready the last time we looked."""
     looked_at: float = 0.0
     away: str = ""
     """Why it can't be asked now; empty when it can."""
@@ -73,13 +75,13 @@ class Keeper:
             archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor)
             try:
                 loaded = front.register(bundle_hash)
-                pid = front.worker(bundle_hash)
+                pid = front.worker(bundle_hash).pid
             except BaseException:
                 self._drop(bundle_hash)
                 raise
             settings = self.settings
             fence = Fence(settings.deaths, settings.deaths_s, settings.fenced_s)
-            self.models[bundle_hash] = Kept(bundle_hash, loaded, executor, fence, pid)
+            self.models[bundle_hash] = Kept(bundle_hash, loaded, executor, fence, pid, time.monotonic())
             return loaded
 
     def unload(self, bundle_hash: str) -> None:
@@ -177,30 +179,34 @@ class Keeper:
             front.unregister(kept.hash)
             try:
                 front.register(kept.hash)
-                kept.pid = front.worker(kept.hash)
+                kept.pid = front.worker(kept.hash).pid
             except AimicError as error:
-                kept.fence.close(time.monotonic())
-                kept.away = f"This model could not be started again: {error.message}"
+                kept.fence.close(time.monotonic(), "could not be started again")
+                kept.away = kept.fence.words
                 logger.error("model not started again", extra={"bundle": kept.hash, "cause": error.message})
                 return
-        kept.fence.open(time.monotonic())
+        kept.ready_at = time.monotonic()
+        kept.fence.open(kept.ready_at)
         kept.away = ""
         logger.info("model started again", extra={"bundle": kept.hash})
 
     def _look_at(self, front: Front, kept: Kept) -> None:
-        """Count the death of its worker if there is another than last time; end it when they die too often."""
+        """Count the death of its worker if there is another than last time; fence what dies often or stays away."""
         now = kept.looked_at = time.monotonic()
-        pid = front.worker(kept.hash)
-        if pid == kept.pid:
+        worker = front.worker(kept.hash)
+        if worker.ready:
+            kept.ready_at = now
+        if worker.pid == kept.pid and now - kept.ready_at < self.settings.recover_s:
             return
         with self._changing:
             if self.models.get(kept.hash) is not kept:
                 return
-            before, kept.pid = kept.pid, pid
-            if before is None:
-                return
-            logger.warning("a model's worker died", extra={"bundle": kept.hash, "worker": before})
-            kept.fence.died(now)
+            if worker.pid != kept.pid:
+                logger.warning("a model's worker died", extra={"bundle": kept.hash, "worker": kept.pid})
+                kept.pid = worker.pid
+                kept.fence.died(now)
+            if kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
+                kept.fence.close(now, f"ended and did not come back within {self.settings.recover_s:g} s")
             if kept.fence.until is not None:
                 kept.away = kept.fence.words
                 logger.error("model fenced", extra={"bundle": kept.hash, "cause": kept.away})
