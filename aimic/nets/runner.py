@@ -54,11 +54,6 @@ class Runner:
         return np.concatenate(parts) if parts else np.empty((0, len(self.info.classes)), np.float32)
 
     @property
-    def executor(self) -> str:
-        """With what it runs."""
-        return f"torch-eager-fp32-{self.device.type}"
-
-    @property
     def memory_bytes(self) -> int:
         """What the weights take of the device's memory."""
         tensors = [tensor for net in self._nets for tensor in net.module.state_dict().values()]
@@ -75,7 +70,7 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def load(directory: Path, device: torch.device, turn: Lock, executor: str | None = None) -> Runner:  # noqa: ARG001
+def load(directory: Path, device: torch.device, turn: Lock) -> Runner:
     """Verify a bundle directory, load it, compare its check logits and so warm it.
 
     CorruptError when hash, classes, preprocessing or check logits don't match.
