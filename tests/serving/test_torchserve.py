@@ -72,7 +72,7 @@ class Scene:
         return self.workers()[0]
 
     def workers(self) -> list[psutil.Process]:
-        return workers(psutil.Process())
+        return workers(self.directory)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_nobody_else_may_enter(scene: Scene) -> None:
         other = {"authorization": f"Bearer {scene.first_token}x"}
         assert wire.call("GET", target, time.monotonic() + 60, other).status == 400
         wire.close()
-    (front,) = fronts(psutil.Process())
+    (front,) = fronts(scene.directory)
     listening = [one.laddr for one in front.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
     assert listening and {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
     for address in listening:
@@ -125,7 +125,7 @@ def test_another_user_does_not_reach_the_sockets(scene: Scene) -> None:
 
 def test_it_writes_in_its_directory_only(scene: Scene) -> None:
     """So that the rest of the disk may be read-only."""
-    written = {file.path for process in family(psutil.Process()) for file in process.open_files() if file.mode != "r"}
+    written = {file.path for process in family(scene.directory) for file in process.open_files() if file.mode != "r"}
     assert all(Path(path).is_relative_to(scene.directory) or path.startswith("/dev/") for path in written)
     assert Path(scene.worker().cwd()).resolve().is_relative_to(scene.directory)
     environment = scene.worker().environ()
@@ -232,7 +232,7 @@ def test_tokens_are_renewed_before_they_expire(scene: Scene) -> None:
 
 def test_torchserve_is_killed(scene: Scene, has_ended: Callable[[psutil.Process], bool]) -> None:
     """It is started again, with its model; until then callers are told at once."""
-    (front,) = fronts(psutil.Process())
+    (front,) = fronts(scene.directory)
     before = [front, *scene.workers()]
     front.kill()
     outcomes = set()
@@ -256,7 +256,7 @@ def test_torchserve_is_killed(scene: Scene, has_ended: Callable[[psutil.Process]
 def test_close_leaves_nothing(scene: Scene, has_ended: Callable[[psutil.Process], bool]) -> None:
     """The last of those that share it."""
     scene.worker().send_signal(signal.SIGSTOP)
-    before = family(psutil.Process())
+    before = family(scene.directory)
     scene.predictor.close()
     assert before and all(map(has_ended, before))
     assert not scene.directory.exists()
@@ -282,9 +282,9 @@ def test_our_death_leaves_nothing(tmp_path: Path, has_ended: Callable[[psutil.Pr
         try:
             assert ours.stdout is not None
             directory = Path(ours.stdout.readline().decode().strip())
-            started = family(psutil.Process(ours.pid))
-            assert fronts(psutil.Process(ours.pid)) and directory.name.startswith("aimic-ts-")
-            for worker in workers(psutil.Process(ours.pid)):
+            started = family(directory)
+            assert directory.name.startswith("aimic-ts-") and fronts(directory) and workers(directory)
+            for worker in workers(directory):
                 worker.send_signal(signal.SIGSTOP)
         finally:
             ours.kill()

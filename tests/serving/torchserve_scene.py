@@ -41,26 +41,19 @@ def until(question: Callable[[], bool], seconds: float = 150.0) -> None:
         time.sleep(0.1)
 
 
-def family(process: psutil.Process) -> list[psutil.Process]:
-    """All that it started, and they."""
-    try:
-        return process.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+def family(directory: Path) -> list[psutil.Process]:
+    """The guardian, the front and the workers of the TorchServe that works in that directory."""
+    return [process for process in psutil.process_iter() if any(str(directory) in part for part in _command(process))]
 
 
-def fronts(process: psutil.Process) -> list[psutil.Process]:
-    """The TorchServe below it."""
-    return [one for one in family(process) if "org.pytorch.serve.ModelServer" in _command(one) and _java(one)]
+def fronts(directory: Path) -> list[psutil.Process]:
+    """TorchServe itself."""
+    return [process for process in family(directory) if Path((_command(process) or [""])[0]).name == "java"]
 
 
-def workers(process: psutil.Process) -> list[psutil.Process]:
-    """The workers below it."""
-    return [one for one in family(process) if any("model_service_worker.py" in part for part in _command(one))]
-
-
-def _java(process: psutil.Process) -> bool:
-    return Path((_command(process) or [""])[0]).name == "java"
+def workers(directory: Path) -> list[psutil.Process]:
+    """Its workers."""
+    return [process for process in family(directory) if "--sock-name" in _command(process)]
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aimic.adapters.torchserve.archive import HANDLER
 from aimic.adapters.torchserve.calls import Calls
@@ -103,12 +103,12 @@ class Front:
 def problem(answer: Answer) -> AimicError:
     """The error of an answer that is none: our handler's own, or what TorchServe says of its workers."""
     try:
-        said: dict[str, Any] = json.loads(answer.body)
+        said = json.loads(answer.body)
     except ValueError:
-        said = {}
-    kind = _ERRORS.get(str(said.get("code")))
+        said = None
+    kind = _ERRORS.get(str(said.get("code"))) if isinstance(said, dict) else None
     if kind is not None:
-        return kind(str(said.get("message")))
+        return kind(str(said["message"]))
     return UnavailableError(
         "The program that runs this model died or could not answer; it is started again. Ask again in a few seconds.",
         retry_after_s=2,
