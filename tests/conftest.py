@@ -20,6 +20,14 @@ from services.local.servers.together import Servers
 from services.local.settings import LocalSettings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def eager_torch() -> Iterator[None]:
+    """Nothing is measured for the many small models of the tests; those of executors ask for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIMIC_INFERENCE_EXECUTOR", "eager")
+        yield
+
+
 @pytest.fixture(scope="session")
 def local_settings() -> Callable[..., LocalSettings]:
     """Settings for a platform on a home, every port free."""

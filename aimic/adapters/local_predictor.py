@@ -1,4 +1,4 @@
-"""The predictor of the embedded mode: torch in this process, on the GPU when there is one."""
+"""The predictor of the embedded mode: in this process, on the GPU when there is one."""
 
 from pathlib import Path
 from threading import Lock
@@ -13,7 +13,7 @@ from aimic.settings import available_cpus
 
 
 class LocalPredictor:
-    """Keeps aimic.ports.predictor.Predictor's promise with torch in eager mode, float32, channels_last.
+    """Keeps aimic.ports.predictor.Predictor's promise with the executors of aimic.nets.
 
     All models share the machine, so images of several callers take turns; a model that is being loaded takes
     its turns between them.
@@ -24,16 +24,14 @@ class LocalPredictor:
         self._runners: dict[str, Runner] = {}
         self._turn = Lock()
 
-    def load(self, bundle: Path) -> LoadedModel:
+    def load(self, bundle: Path, executor: str | None = None) -> LoadedModel:
         """See the port. The check logits may differ by 1e-3 of the largest logit (another CPU rounds anew)."""
         use_threads(self._threads)
-        runner = load(bundle, best_device(), self._turn)
+        runner = load(bundle, best_device(), self._turn, executor)
         self._runners[runner.hash] = runner
         return _loaded(runner)
 
-    def predict(
-        self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S
-    ) -> NDArray[np.float32]:
+    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S) -> NDArray[np.float32]:
         """See the port."""
         runner = self._runners.get(bundle_hash)
         if runner is None:
@@ -56,7 +54,7 @@ class LocalPredictor:
 def _loaded(runner: Runner) -> LoadedModel:
     return LoadedModel(
         bundle_hash=runner.hash,
-        executor=f"torch-eager-fp32-{runner.device.type}",
+        executor=runner.executor,
         classes=runner.info.classes,
         image_size=runner.info.preprocessing.image_size,
         memory_bytes=runner.memory_bytes,

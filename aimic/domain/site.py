@@ -22,6 +22,7 @@ class Permission(StrEnum):
     PREDICT = "predict"
     TASKS_WORK = "tasks:work"
     SERVING_READ = "serving:read"
+    SERVING_WRITE = "serving:write"
     AUDIT_READ = "audit:read"
 
 

@@ -1,5 +1,6 @@
 """A bundle in memory, proven to answer as it did when it was made."""
 
+import logging
 import time
 from pathlib import Path
 from threading import Lock
@@ -8,12 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aimic.errors import CorruptError, DeadlineError, InvalidInputError
+from aimic.errors import AimicError, CorruptError, DeadlineError, InvalidInputError
 from aimic.nets.bundle import Bundle, inspect
-from aimic.nets.forward import MICRO_BATCH, logits_of
-from aimic.nets.net import Net
-from aimic.nets.statefile import load_safetensors, read_bundle_states
-from aimic.nets.zoo import restore
+from aimic.nets.executors.admission import compared
+from aimic.nets.executors.base import Executor, Source
+from aimic.nets.executors.kinds import KINDS, eager_on, make
+from aimic.nets.forward import images_at_once
+from aimic.nets.restoring import check_tensors, restored
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
 """Largest difference of a check logit, relative to the largest of them. Another CPU or library rounds
@@ -23,14 +27,21 @@ _SMALLEST = 1e-9
 
 
 class Runner:
-    """One model, ready. Thread-safe: images of several callers take turns, 32 at a time."""
+    """One model, ready. Thread-safe: images of several callers take turns, at most 32 at a time."""
 
-    def __init__(self, bundle: Bundle, nets: tuple[Net, ...], device: torch.device, turn: Lock) -> None:
+    def __init__(self, bundle: Bundle, executor: Executor, device: torch.device, turn: Lock, memory_bytes: int) -> None:
         self.hash = bundle.hash
         self.info = bundle.info
         self.device = device
-        self._nets = nets
+        self.memory_bytes = memory_bytes
+        """What the weights take of the device's memory, about."""
+        self._executor = executor
         self._turn = turn
+
+    @property
+    def executor(self) -> str:
+        """With what it runs, such as `torch-eager-fp32-cpu`."""
+        return self._executor.name
 
     def logits(self, pixels: NDArray[np.uint8], timeout_s: float | None = None) -> NDArray[np.float32]:
         """Logits [n, classes] for uint8 RGB pixels [n, S, S, 3].
@@ -43,21 +54,16 @@ class Runner:
             raise InvalidInputError(
                 f"This model reads uint8 pixels of {side} × {side} × 3, not {pixels.dtype} {pixels.shape[1:]}."
             )
+        step = images_at_once(side)
         parts = []
-        for start in range(0, len(pixels), MICRO_BATCH):
+        for start in range(0, len(pixels), step):
             if not self._turn.acquire(timeout=-1 if ends is None else max(0.0, ends - time.monotonic())):
                 raise DeadlineError("Other images took all the time there was. Ask again, or with a later deadline.")
             try:
-                parts.append(logits_of(self._nets, pixels[start : start + MICRO_BATCH], self.device))
+                parts.append(self._executor.run(pixels[start : start + step]))
             finally:
                 self._turn.release()
         return np.concatenate(parts) if parts else np.empty((0, len(self.info.classes)), np.float32)
-
-    @property
-    def memory_bytes(self) -> int:
-        """What the weights take of the device's memory."""
-        tensors = [tensor for net in self._nets for tensor in net.module.state_dict().values()]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def best_device() -> torch.device:
@@ -66,36 +72,51 @@ def best_device() -> torch.device:
 
 
 def use_threads(threads: int) -> None:
-    """How many threads torch computes with, in this process."""
+    """How many threads a network is computed with, in this process: torch's, and those of executors made later."""
     torch.set_num_threads(threads)
 
 
-def load(directory: Path, device: torch.device, turn: Lock) -> Runner:
+def load(directory: Path, device: torch.device, turn: Lock, executor: str | None = None) -> Runner:
     """Verify a bundle directory, load it, compare its check logits and so warm it.
 
-    CorruptError when hash, classes, preprocessing or check logits don't match.
+    `executor` names one of executors/kinds.py, by default eager torch, which also takes the place of one that can't
+    be made here or doesn't answer as the bundle's check says. CorruptError when hash, classes, preprocessing or
+    eager torch's check logits don't match.
     """
     bundle = inspect(directory)
-    try:
-        nets = tuple(restore(bundle.info, state) for state in read_bundle_states(directory, bundle.info))
-    except InvalidInputError as error:
-        raise CorruptError(f"The model's weights don't fit what it says of itself: {error.message}") from error
-    for net in nets:
-        net.module.to(device)
-    runner = Runner(bundle, nets, device, turn)
+    eager = eager_on(device.type).name
+    if executor is not None and executor != eager:
+        try:
+            return _loaded(bundle, directory, device, turn, executor)
+        except AimicError as error:
+            # The bundle may be sound all the same; if it isn't, eager torch says so.
+            logger.warning("executor not used", extra={"executor": executor, "cause": error.message})
+    return _loaded(bundle, directory, device, turn, eager)
+
+
+def _loaded(bundle: Bundle, directory: Path, device: torch.device, turn: Lock, name: str) -> Runner:
+    nets = restored(directory, bundle.info)
+    tensors = [tensor for net in nets for tensor in net.module.state_dict().values()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    made = make(name, Source(nets, device, torch.get_num_threads()))
+    runner = Runner(bundle, made, device, turn, size)
     _check(runner, directory)
-    runner.logits(_check_tensors(directory)[0][:1])
+    inputs, _ = check_tensors(directory)
+    runner.logits(inputs[:1])
     return runner
 
 
 def _check(runner: Runner, directory: Path) -> None:
-    inputs, expected = _check_tensors(directory)
+    inputs, expected = check_tensors(directory)
     try:
         found = runner.logits(inputs)
     except InvalidInputError as error:
         raise CorruptError("The model's check pictures are not of its image size. It is not used.") from error
     if expected.shape != found.shape or len(found) == 0:
         raise CorruptError("The model's check logits are not of its classes. It is not used.")
+    if KINDS[runner.executor].precision != "fp32":
+        _check_reduced(runner, expected, found)
+        return
     difference = float(np.abs(found - expected).max())
     allowed = TOLERANCE * float(np.abs(expected).max()) + _SMALLEST
     if not difference <= allowed:
@@ -106,8 +127,7 @@ def _check(runner: Runner, directory: Path) -> None:
         )
 
 
-def _check_tensors(directory: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    tensors = load_safetensors(directory / "check.safetensors")
-    if set(tensors) != {"inputs", "logits"}:
-        raise CorruptError("The model's check is not as we write it. It is not used.")
-    return tensors["inputs"].numpy(), tensors["logits"].numpy()
+def _check_reduced(runner: Runner, expected: NDArray[np.float32], found: NDArray[np.float32]) -> None:
+    judged = compared(runner.executor, KINDS[runner.executor].precision, runner.info, expected, found)
+    if not judged.admitted:
+        raise CorruptError(f"In reduced precision the model answers otherwise, so that is not used. {judged.reason}")

@@ -27,15 +27,14 @@ class LoadedModel(Value):
 class Predictor(Protocol):
     """Runs bundles by hash. Thread-safe. It neither decodes, queues, nor calibrates: the data plane does."""
 
-    def load(self, bundle: Path) -> LoadedModel:
+    def load(self, bundle: Path, executor: str | None = None) -> LoadedModel:
         """Verify the bundle directory (hash, classes, preprocessing, check logits), load and warm it.
 
-        CorruptError when anything does not match. Loading a loaded bundle again is harmless.
+        `executor` names one of aimic/nets/executors/kinds.py, by default eager torch, which also takes the place of one
+        that can't be had here. CorruptError when anything does not match. Loading a loaded bundle again is harmless.
         """
 
-    def predict(
-        self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S
-    ) -> NDArray[np.float32]:
+    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S) -> NDArray[np.float32]:
         """Logits [n, classes] for uint8 RGB pixels [n, height, width, 3] of the model's image size.
 
         An image's logits don't depend on the batch (to 1e-5 in probability). NotFoundError if not loaded,

@@ -10,14 +10,17 @@ from functools import partial
 import httpx
 
 from aimic import wiring
+from aimic.nets.executors import machine_class
 from aimic.ports.events import Events
 from aimic.ports.predictor import Predictor
+from aimic.settings import available_cpus
 from services.inference.admission import Admission
 from services.inference.batching import Batcher, Lane
 from services.inference.bundles import BundleStore
 from services.inference.catalogue import Catalogue
 from services.inference.dataplane import DataPlane, Limits
 from services.inference.decoding import Decoders
+from services.inference.executors import Executors, Measurement
 from services.inference.loading import Loader
 from services.inference.memory import Memory
 from services.inference.reconcile import Listener, Reconciler
@@ -55,11 +58,12 @@ async def service(
         catalogue = Catalogue()
         memory = Memory(catalogue, runs, partial(_batcher, settings, runs, lane), settings.inference_models)
         stack.push_async_callback(memory.close)
-        registry = Registry(http or client(settings.ingest_url, settings.key()), settings.inference_bundle_bytes)
+        asks = http or client(settings.ingest_url, settings.key())
+        registry = Registry(asks, settings.inference_bundle_bytes)
         stack.push_async_callback(registry.close)
         store = BundleStore(settings.bundles, registry)
         await asyncio.to_thread(store.prepare)
-        loader = Loader(catalogue, store, memory)
+        loader = Loader(catalogue, store, memory, await _executors(settings, asks))
         stack.push_async_callback(loader.close)
         reconciler = Reconciler(
             registry,
@@ -78,6 +82,14 @@ async def service(
 def _batcher(settings: Settings, predictor: Predictor, lane: Lane, bundle_hash: str) -> Batcher:
     run = partial(predictor.predict, bundle_hash)
     return Batcher(bundle_hash, run, lane, settings.inference_batch_images, settings.inference_batch_window_s)
+
+
+async def _executors(settings: Settings, http: httpx.AsyncClient) -> Executors:
+    measure = Measurement(
+        available_cpus(), settings.inference_measuring_s, reduced=settings.inference_reduced_precision
+    )
+    machine = await asyncio.to_thread(machine_class)
+    return Executors(http, settings.home / "executors", settings.inference_executor, machine, measure)
 
 
 def _limits(settings: Settings) -> Limits:

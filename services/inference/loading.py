@@ -10,6 +10,7 @@ from aimic.errors import AimicError, CorruptError, InvalidInputError, NotFoundEr
 from services.inference.bundles import BundleStore
 from services.inference.catalogue import Catalogue, Model, Served
 from services.inference.deadline import Deadline
+from services.inference.executors import Executors
 from services.inference.memory import Memory
 
 logger = logging.getLogger(__name__)
@@ -21,10 +22,11 @@ _FINAL = (CorruptError, InvalidInputError, NotFoundError, TooLargeError)
 class Loader:
     """Loads each bundle once, however many ask for it."""
 
-    def __init__(self, catalogue: Catalogue, store: BundleStore, memory: Memory) -> None:
+    def __init__(self, catalogue: Catalogue, store: BundleStore, memory: Memory, executors: Executors) -> None:
         self._catalogue = catalogue
         self._store = store
         self._memory = memory
+        self._executors = executors
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -91,15 +93,16 @@ class Loader:
         cached = self._store.has(entry.bundle_hash)
         directory = await self._store.fetch(entry)
         faults.point("inference.loading")
+        executor = await self._executors.of(entry, directory)
         try:
-            return await self._memory.open(entry.bundle_hash, directory)
+            return await self._memory.open(entry.bundle_hash, directory, executor)
         except (CorruptError, InvalidInputError, NotFoundError):
             if not cached:
                 raise
         # Our own copy went bad on the disk: the registry's may be whole.
         logger.warning("the copy on disk is damaged; it is fetched again", extra={"bundle": entry.bundle_hash})
         await self._store.discard(entry.bundle_hash)
-        return await self._memory.open(entry.bundle_hash, await self._store.fetch(entry))
+        return await self._memory.open(entry.bundle_hash, await self._store.fetch(entry), executor)
 
     def _took(self, bundle_hash: str, model: Model) -> None:
         for served in self._catalogue.holders(bundle_hash):

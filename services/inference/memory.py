@@ -34,9 +34,10 @@ class Memory:
         # One at a time: a load needs memory twice over, and the order of loads and unloads must hold.
         self._thread = ThreadPoolExecutor(1, "loading")
 
-    async def open(self, bundle_hash: str, directory: Path) -> Model:
-        """The bundle's model, ready to answer. CorruptError when the bundle is not what it says it is.
+    async def open(self, bundle_hash: str, directory: Path, executor: str | None = None) -> Model:
+        """The bundle's model, ready to answer, run with `executor` (see Predictor.load).
 
+        CorruptError when the bundle is not what it says it is.
         One that was about to leave stays.
         """
         known = self._models.get(bundle_hash)
@@ -46,7 +47,7 @@ class Memory:
         self._opening.add(bundle_hash)
         try:
             await self._make_room(bundle_hash)
-            info, loaded = await self._in_thread(self._read, directory, bundle_hash)
+            info, loaded = await self._in_thread(self._read, directory, bundle_hash, executor)
         finally:
             self._opening.discard(bundle_hash)
         model = Model(info, loaded, self._batcher(bundle_hash))
@@ -104,9 +105,9 @@ class Memory:
         if bundle_hash not in self._models and bundle_hash not in self._opening:
             await self._in_thread(self._predictor.unload, bundle_hash)
 
-    def _read(self, directory: Path, bundle_hash: str) -> tuple[BundleInfo, LoadedModel]:
+    def _read(self, directory: Path, bundle_hash: str, executor: str | None) -> tuple[BundleInfo, LoadedModel]:
         info = bundle.verify(directory, bundle_hash)
-        loaded = self._predictor.load(directory)
+        loaded = self._predictor.load(directory, executor)
         said = (loaded.bundle_hash, loaded.classes, loaded.image_size)
         if said != (bundle_hash, info.classes, info.preprocessing.image_size):
             raise CorruptError("What was loaded is not what the bundle describes; it is not used.")

@@ -154,6 +154,7 @@ class Stack:
 
 
 def clear_environment() -> None:
-    """What a person has set for an installation of their own is not for the suite."""
+    """What a person has set for an installation of their own is not for the suite; nor are measurements of executors."""
     for name in [name for name in os.environ if name.startswith("AIMIC_")]:
         del os.environ[name]
+    os.environ["AIMIC_INFERENCE_EXECUTOR"] = "eager"

@@ -2,19 +2,29 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response, StreamingResponse
 
+from aimic.domain.executor import MACHINE_CLASS, ExecutorChoice
 from aimic.domain.model import ModelVersion, ServingEntry
 from aimic.web import begun
-from services.ingest.dependencies import ModelsPromoter, ModelsReader, ModelsWriter, Parts, ServingReader
+from services.ingest.dependencies import (
+    ModelsPromoter,
+    ModelsReader,
+    ModelsWriter,
+    Parts,
+    ServingReader,
+    ServingWriter,
+)
 from services.ingest.idempotency import CarriedOutOnce
-from services.ingest.models import repository, service
+from services.ingest.models import executors, repository, service
+from services.ingest.models.executors import Place
 from services.ingest.models.schemas import ModelImport
 from services.ingest.paging import Page, Paging, cut
 from services.ingest.ranges import begins_at
 
 router = APIRouter(tags=["models"])
+MachineClass = Annotated[str, Path(pattern=f"^{MACHINE_CLASS}$")]
 
 
 @router.get("/models")
@@ -85,6 +95,30 @@ def promote(name: str, version: int, principal: ModelsPromoter, parts: Parts) ->
     """Let this version serve; the one that served becomes a candidate."""
     with parts.database.begin(principal.site) as session:
         return service.shown(service.promote(session, principal, name, version, parts.database.now(session)))
+
+
+@router.get("/models/{name}/versions/{version}/executors/{machine_class}")
+def executor(
+    name: str, version: int, machine_class: MachineClass, principal: ServingReader, parts: Parts
+) -> ExecutorChoice:
+    """With what this version runs on such machines, as the first of them measured it."""
+    with parts.database.read(principal.site) as session:
+        return executors.chosen(session, principal.site, name, version, machine_class)
+
+
+@router.put("/models/{name}/versions/{version}/executors/{machine_class}")
+def choose_executor(
+    name: str,
+    version: int,
+    machine_class: MachineClass,
+    choice: ExecutorChoice,
+    principal: ServingWriter,
+    parts: Parts,
+) -> ExecutorChoice:
+    """Tell what was measured. The first that tells decides for all machines of the class: its choice is answered."""
+    with parts.database.begin(principal.site) as session:
+        now = parts.database.now(session)
+        return executors.choose(session, principal, Place(name, version, machine_class), choice, now)
 
 
 @router.get("/serving")

@@ -44,3 +44,15 @@ class ModelVersionRow(SiteRow, Recorded, Base):
     job_id: Mapped[str | None]
     dataset: Mapped[str | None]
     dataset_version: Mapped[int | None]
+
+
+class ExecutorRow(SiteRow, Recorded, Base):
+    """With what a bundle runs on one class of machines. Written once."""
+
+    __tablename__ = "executors"
+
+    bundle_hash: Mapped[str] = mapped_column(primary_key=True)
+    machine_class: Mapped[str] = mapped_column(primary_key=True)
+    executor: Mapped[str]
+    choice: Mapped[dict[str, Any]] = mapped_column(Json)
+    """All that was measured."""

@@ -1,0 +1,130 @@
+"""Which executor a bundle gets on this machine: measured once.
+
+Candidates that don't answer as eager torch does are out; of the others the one of the least time wins, eager torch
+unless another is clearly quicker.
+"""
+
+import gc
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aimic.domain.executor import Admission, ExecutorChoice, Timing
+from aimic.errors import AimicError
+from aimic.nets.bundle import Bundle, inspect
+from aimic.nets.executors.admission import batch_difference, compared
+from aimic.nets.executors.base import Executor, Source
+from aimic.nets.executors.kinds import Kind, candidates, make
+from aimic.nets.executors.libraries import versions
+from aimic.nets.executors.machine import machine_class
+from aimic.nets.forward import images_at_once
+from aimic.nets.restoring import check_tensors, restored
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_OF_ONE = 0.5
+"""One image at a time and whole sets count the same: we can't know which a laboratory will send."""
+CLEARLY = 0.95
+"""Eager torch stays unless another takes less than this part of its time: a measurement errs by a few per cent."""
+_TURNS_S = 1.5
+_LONGEST_S = 5.0
+_LEAST_TURNS = 3
+
+
+def choose(directory: Path, device: torch.device, *, reduced: bool = False) -> ExecutorChoice:
+    """Measure a bundle on this machine, with as many threads as torch has. CorruptError for a damaged bundle."""
+    bundle = inspect(directory)
+    inputs, _ = check_tensors(directory)
+    source = Source(restored(directory, bundle.info), device, torch.get_num_threads())
+    admissions: list[Admission] = []
+    timings: list[Timing] = []
+    eager, *others = candidates(device.type, reduced=reduced)
+    reference = _in_parts(make(eager.name, source))(inputs)
+    for kind in (eager, *others):
+        # One at a time: several copies of a network's weights may not fit this machine's memory.
+        executor = _made(kind, source)
+        if executor is None:
+            continue
+        admissions.append(_admission(kind, executor, bundle, inputs, reference))
+        if admissions[-1].admitted or kind is eager:
+            timings.append(timing(executor, inputs))
+        del executor
+        gc.collect()
+    return ExecutorChoice(
+        bundle_hash=bundle.hash,
+        machine_class=machine_class(torch.get_num_threads()),
+        executor=quickest(timings),
+        weight_of_one=WEIGHT_OF_ONE,
+        timings=tuple(timings),
+        admissions=tuple(admissions),
+        libraries=versions(),
+    )
+
+
+def quickest(timings: list[Timing], weight_of_one: float = WEIGHT_OF_ONE) -> str:
+    """The name of the one with the least weighted geometric mean; the first (eager) unless it is clearly less."""
+    if not timings:
+        raise AimicError("No executor could be measured, not even eager torch.")
+    first, *others = timings
+    best, least = first, CLEARLY * _score(first, weight_of_one)
+    for other in others:
+        if _score(other, weight_of_one) < least:
+            best, least = other, _score(other, weight_of_one)
+    return best.executor
+
+
+def timing(executor: Executor, inputs: NDArray[np.uint8]) -> Timing:
+    """The least time of one image and of a batch, after a warm-up: a neighbour only ever makes it longer."""
+    batch = inputs[: images_at_once(inputs.shape[1])]
+    return Timing(
+        executor=executor.name,
+        one_s=_least(lambda: executor.run(inputs[:1])),
+        many_s=_least(lambda: executor.run(batch)),
+        images=len(batch),
+    )
+
+
+def _score(timing: Timing, weight_of_one: float) -> float:
+    return math.exp(weight_of_one * math.log(timing.one_s) + (1 - weight_of_one) * math.log(timing.many_s))
+
+
+def _least(work: Callable[[], object]) -> float:
+    """Seconds. As many turns as fit a second and a half, at least three, of a very slow network fewer."""
+    work()
+    took: list[float] = []
+    while sum(took) < _TURNS_S or (len(took) < _LEAST_TURNS and sum(took) < _LONGEST_S):
+        started = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - started)
+    return min(took)
+
+
+def _made(kind: Kind, source: Source) -> Executor | None:
+    try:
+        return make(kind.name, source)
+    except AimicError as error:
+        logger.warning("executor left out", extra={"executor": kind.name, "cause": error.message})
+        return None
+
+
+def _admission(
+    kind: Kind, executor: Executor, bundle: Bundle, inputs: NDArray[np.uint8], reference: NDArray[np.float32]
+) -> Admission:
+    run = _in_parts(executor)
+    apart = batch_difference(run, inputs, bundle.info)
+    found = run(inputs)
+    return compared(kind.name, kind.precision, bundle.info, reference, found, batch_difference=apart)
+
+
+def _in_parts(executor: Executor) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        step = images_at_once(pixels.shape[1])
+        return np.concatenate([executor.run(pixels[start : start + step]) for start in range(0, len(pixels), step)])
+
+    return run

@@ -1,0 +1,55 @@
+"""OpenVINO on the CPU: layers fused, weights laid out for this CPU's vectors.
+
+The network comes over by torch.export and OpenVINO's front end for it, without openvino.convert_model: that one
+reports its use to the maker.
+"""
+
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+from aimic.nets.executors.base import Source
+from aimic.nets.executors.exporting import quiet
+
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVino:
+    """One compiled network for batches of any size, `threads` threads wide."""
+
+    def __init__(self, source: Source, precision: str = "fp32") -> None:
+        self.name = f"openvino-{precision}-cpu"
+        # Without the hint OpenVINO takes bfloat16 by itself where the CPU is quick with it. Pinned threads would wait
+        # for the very CPU that a neighbour keeps busy.
+        self._compiled = openvino.Core().compile_model(
+            _converted(source),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+                "EXECUTION_MODE_HINT": "ACCURACY" if precision == "fp32" else "PERFORMANCE",
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": "1",
+                "INFERENCE_NUM_THREADS": source.threads,
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See Executor."""
+        found: Any = self._request.infer([np.ascontiguousarray(pixels)])
+        return np.array(found[0], dtype=np.float32)
+
+
+def _converted(source: Source) -> openvino.Model:
+    side = source.image_size
+    with quiet():
+        decoder = TorchFXPythonDecoder.from_exported_program(source.program)  # outlives what is read through it
+        front = FrontEndManager().load_by_framework("pytorch")
+        model = front.convert(front.load(decoder))
+    model.reshape(openvino.PartialShape([-1, side, side, 3]))
+    return model

@@ -1,0 +1,152 @@
+"""With what each bundle runs here: as this pod's disk says, else the registry, else measured and told to the registry.
+
+The first pod of a class of machines that measures decides for all of them, so that replicas answer alike. Without the
+registry nobody could know what the others do: then what the disk says serves, or eager torch.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from aimic.domain.executor import ExecutorChoice
+from aimic.domain.model import ServingEntry
+from aimic.errors import UnavailableError
+
+logger = logging.getLogger(__name__)
+
+AUTO, EAGER = "auto", "eager"
+_WORDS = 2000
+"""Last characters of what a measurement said when it failed."""
+Measure = Callable[[Path], Awaitable[ExecutorChoice]]
+
+
+class Executors:
+    """Names the executor of a bundle. `wish` is AUTO, EAGER or the name of the one to use for all."""
+
+    def __init__(self, http: httpx.AsyncClient, folder: Path, wish: str, machine: str, measure: Measure) -> None:
+        self._http = http
+        self._folder = folder
+        self._wish = wish
+        self._machine = machine
+        self._measure = measure
+        self._measured: dict[str, ExecutorChoice] = {}
+        self._one = asyncio.Lock()
+
+    async def of(self, entry: ServingEntry, directory: Path) -> str | None:
+        """The name for the entry's bundle, which lies in `directory`; None: eager torch, for now."""
+        if self._wish != AUTO:
+            return None if self._wish == EAGER else self._wish
+        kept = await asyncio.to_thread(self._kept, entry.bundle_hash)
+        if kept is not None:
+            return kept.executor
+        try:
+            choice = await self._of_all(entry, directory)
+        except UnavailableError as error:
+            logger.warning("eager torch for now", extra={"bundle": entry.bundle_hash, "cause": error.message})
+            return None
+        await asyncio.to_thread(self._keep, choice)
+        return choice.executor
+
+    async def _of_all(self, entry: ServingEntry, directory: Path) -> ExecutorChoice:
+        """What holds for this class of machines; UnavailableError when that can't be known now."""
+        known = await self._ask("GET", entry)
+        if known is not None:
+            return known
+        async with self._one:  # two measurements at once would measure each other
+            ours = self._measured.get(entry.bundle_hash) or await self._measure(directory)
+        self._measured[entry.bundle_hash] = ours
+        held = await self._ask("PUT", entry, ours)
+        if held is None:
+            raise UnavailableError("The registry doesn't keep choices of executors.")
+        self._measured.pop(entry.bundle_hash, None)
+        logger.info("executor chosen", extra={"bundle": entry.bundle_hash, "executor": held.executor})
+        return held
+
+    async def _ask(
+        self, method: str, entry: ServingEntry, choice: ExecutorChoice | None = None
+    ) -> ExecutorChoice | None:
+        url = f"/api/v1/models/{quote(entry.name, safe='')}/versions/{entry.version}/executors/{self._machine}"
+        body = None if choice is None else choice.model_dump(mode="json")
+        try:
+            answer = await self._http.request(method, url, json=body)
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                return None
+            answer.raise_for_status()
+            found = ExecutorChoice.model_validate_json(answer.content)
+        except (httpx.HTTPError, ValidationError) as error:
+            cause = str(error) or type(error).__name__
+            raise UnavailableError(f"The registry did not say with what the model runs: {cause}") from error
+        if not self._meant(found, entry.bundle_hash):
+            raise UnavailableError("The registry answered with the choice of another bundle or kind of machine.")
+        return found
+
+    def _meant(self, choice: ExecutorChoice, bundle_hash: str) -> bool:
+        return (choice.bundle_hash, choice.machine_class) == (bundle_hash, self._machine)
+
+    def _file(self, bundle_hash: str) -> Path:
+        return self._folder / f"{bundle_hash}.{self._machine}.json"
+
+    def _kept(self, bundle_hash: str) -> ExecutorChoice | None:
+        try:
+            found = ExecutorChoice.model_validate_json(self._file(bundle_hash).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            logger.warning("a stored choice can't be read", extra={"bundle": bundle_hash, "cause": str(error)})
+            return None
+        return found if self._meant(found, bundle_hash) else None
+
+    def _keep(self, choice: ExecutorChoice) -> None:
+        file = self._file(choice.bundle_hash)
+        fresh = file.with_suffix(".new")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with fresh.open("w") as target:
+                target.write(choice.model_dump_json())
+                target.flush()
+                os.fsync(target.fileno())
+            fresh.replace(file)
+        except OSError as error:  # the registry knows it too
+            logger.warning("a choice could not be stored", extra={"cause": str(error)})
+
+
+class Measurement:
+    """Measures in a process of its own, `threads` threads wide, for `seconds` at most."""
+
+    def __init__(self, threads: int, seconds: float, *, reduced: bool = False) -> None:
+        self._arguments = ["--threads", str(threads), "--seconds", str(max(1, round(seconds)))]
+        if reduced:
+            self._arguments.append("--reduced")
+        self._seconds = seconds
+
+    async def __call__(self, directory: Path) -> ExecutorChoice:
+        """The choice for a bundle; UnavailableError when the process gave none."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "aimic.nets.executors", str(directory), *self._arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(self._seconds + 5):
+                told, said = await process.communicate()
+        except TimeoutError:
+            raise UnavailableError("Measuring the executors took too long.") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        try:
+            return ExecutorChoice.model_validate_json(told.splitlines()[-1] if told.strip() else b"")
+        except ValidationError:
+            logger.warning("measuring failed", extra={"said": said[-_WORDS:].decode(errors="replace")})
+            raise UnavailableError(f"Measuring the executors ended with {process.returncode}.") from None

@@ -1,0 +1,143 @@
+"""The quickest executor wins, of those whose answers are eager torch's."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from aimic.domain.executor import ExecutorChoice, Timing
+from aimic.nets.bundle import bundle_hash, verify
+from aimic.nets.executors import choose as module
+from aimic.nets.executors.admission import BATCH, batch_difference, compared
+from aimic.nets.executors.base import Executor, Source
+from aimic.nets.executors.choose import choose, quickest
+from aimic.nets.executors.eager import Eager
+from aimic.nets.executors.kinds import KINDS, Kind
+from aimic.nets.executors.machine import machine_class
+from aimic.nets.info import BundleInfo
+from aimic.nets.restoring import check_tensors
+
+
+class Played:
+    """Eager torch under another name, with something changed, so many times as slow."""
+
+    def __init__(self, source: Source, name: str, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+        self.name = name
+        self._eager = Eager(source)
+        self._change = change
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._change(self._eager.run(pixels))
+
+
+def _kind(name: str, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Kind:
+    return Kind(name, "cpu", "fp32", lambda source: Played(source, name, change))
+
+
+def _crash(_: Source) -> Executor:
+    raise RuntimeError("no such instruction")
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replaces the candidates but for eager torch, and what the clock says of each."""
+
+    def play(kinds: list[Kind], seconds: dict[str, float]) -> None:
+        every = (KINDS["torch-eager-fp32-cpu"], *kinds)
+        for kind in kinds:
+            monkeypatch.setitem(KINDS, kind.name, kind)
+        monkeypatch.setattr(module, "candidates", lambda _, reduced: every)
+        monkeypatch.setattr(
+            module,
+            "timing",
+            lambda executor, inputs: Timing(
+                executor=executor.name, one_s=seconds[executor.name], many_s=seconds[executor.name] * 9, images=32
+            ),
+        )
+
+    return play
+
+
+def _chosen(directory: Path) -> ExecutorChoice:
+    return choose(directory, torch.device("cpu"))
+
+
+def test_the_quickest_that_answers_the_same_is_chosen(bundle_dir: Path, played: Callable[..., None]) -> None:
+    played(
+        [
+            _kind("same", lambda logits: logits),
+            _kind("wrong", lambda logits: logits[:, ::-1]),
+            _kind("rough", lambda logits: logits + np.float32([0.02, 0, 0])),
+            _kind("nothing", lambda logits: logits * np.float32("nan")),
+            Kind("crashes", "cpu", "fp32", _crash),
+        ],
+        {"torch-eager-fp32-cpu": 1.0, "same": 0.5, "wrong": 0.1, "rough": 0.1, "nothing": 0.1},
+    )
+    choice = _chosen(bundle_dir)
+    assert choice.executor == "same"
+    assert choice.bundle_hash == bundle_hash(bundle_dir) and choice.machine_class == machine_class(1)
+    assert [timing.executor for timing in choice.timings] == ["torch-eager-fp32-cpu", "same"]
+    judged = {admission.executor: admission for admission in choice.admissions}
+    assert {name for name, admission in judged.items() if admission.admitted} == {"torch-eager-fp32-cpu", "same"}
+    assert judged["wrong"].labels_changed > 0 and "another label" in judged["wrong"].reason
+    assert judged["rough"].largest_difference > 1e-3
+    assert judged["nothing"].reason == "It gave no numbers."
+    assert "crashes" not in judged
+    assert {admission.images for admission in choice.admissions} == {32}
+    assert ExecutorChoice.model_validate_json(choice.model_dump_json()) == choice
+
+
+def test_a_little_quicker_is_not_enough(bundle_dir: Path, played: Callable[..., None]) -> None:
+    played([_kind("same", lambda logits: logits)], {"torch-eager-fp32-cpu": 1.0, "same": 0.97})
+    assert _chosen(bundle_dir).executor == "torch-eager-fp32-cpu"
+
+
+def test_one_image_and_a_batch_count_the_same() -> None:
+    eager, one, many = (
+        Timing(executor=name, one_s=a, many_s=b, images=32)
+        for name, a, b in (("eager", 1.0, 10.0), ("one", 0.25, 10.0), ("many", 1.0, 2.0))
+    )
+    assert quickest([eager, one, many]) == "many"
+    assert quickest([eager, one, many], weight_of_one=0.9) == "one"
+
+
+def test_the_least_time_counts() -> None:
+    waits = iter([0.0, 0.4, 0.02, 0.4, 0.4, 0.4])
+    assert 0.02 <= module._least(lambda: time.sleep(next(waits))) < 0.4
+
+
+def test_an_answer_that_depends_on_its_batch_is_not_admitted(bundle_dir: Path) -> None:
+    info, (inputs, _) = verify(bundle_dir), check_tensors(bundle_dir)
+
+    def steady(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return pixels.mean(axis=(1, 2), dtype=np.float32) / 50
+
+    def by_batch(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return steady(pixels) + np.float32([len(pixels) * 1e-5, 0, 0])
+
+    apart = batch_difference(by_batch, inputs, info)
+    assert apart > BATCH > batch_difference(steady, inputs, info)
+    judged = compared("x", "fp32", info, steady(inputs), by_batch(inputs), batch_difference=apart)
+    assert not judged.admitted and "batch" in judged.reason
+    assert compared("x", "bf16", info, steady(inputs), by_batch(inputs), batch_difference=apart).admitted
+
+
+def _judged(
+    info: BundleInfo, before: list[float], after: list[float], precision: str = "fp32"
+) -> tuple[int, int, bool]:
+    """Of two classes' probabilities, the first class's given."""
+    first, second = (np.float32([[np.log(p / (1 - p)), 0.0] for p in values]) for values in (before, after))
+    found = compared("x", precision, info, first, second)
+    return found.abstentions_changed, found.near_threshold, found.admitted
+
+
+def test_abstentions_may_change_at_the_threshold_only(bundle_dir: Path) -> None:
+    info = verify(bundle_dir).model_copy(update={"classes": ("a", "b"), "thresholds": {"a": 0.8, "b": 0.0}})
+    assert _judged(info, [0.9, 0.8004, 0.7], [0.9, 0.7998, 0.7]) == (0, 1, True)
+    assert _judged(info, [0.9, 0.81, 0.7], [0.9, 0.79, 0.7]) == (1, 0, False)
+    assert _judged(info, [0.9, 0.805, 0.7], [0.9, 0.8009, 0.7], "bf16") == (0, 0, True)
+    assert _judged(info, [0.9, 0.81, 0.7], [0.9, 0.80, 0.7], "bf16") == (0, 0, False)

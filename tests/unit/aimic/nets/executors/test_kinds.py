@@ -1,0 +1,138 @@
+"""Every executor of a CPU answers as eager torch does, whatever batch an image comes in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from aimic.errors import InvalidInputError, UnavailableError
+from aimic.nets.calibration import probabilities
+from aimic.nets.executors import kinds
+from aimic.nets.executors.base import Executor, Source
+from aimic.nets.executors.kinds import KINDS, Kind, candidates, make
+from aimic.nets.forward import logits_of
+from aimic.nets.net import Net
+from aimic.nets.package import check_inputs
+from aimic.nets.weights import Weights
+from aimic.nets.zoo import build
+
+SIDE = 40
+CPU = [kind.name for kind in candidates("cpu", reduced=True)]
+
+
+def _net(seed: int) -> Net:
+    """One that tells pictures apart."""
+    net = build("shufflenet_v2_x1_0", 4, SIDE, Weights.none(), seed=seed)
+    net.train(False)
+    net.module.requires_grad_(False)
+    net.head.weight.mul_(300)
+    return net
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    """An ensemble of two."""
+    return Source((_net(1), _net(2)), torch.device("cpu"), 1)
+
+
+@pytest.fixture(scope="module")
+def made(source: Source) -> dict[str, Executor]:
+    """Each executor once; they are slow to make."""
+    return {name: make(name, source) for name in CPU}
+
+
+@pytest.fixture(scope="module")
+def pixels() -> NDArray[np.uint8]:
+    return check_inputs(SIDE)
+
+
+@pytest.fixture(scope="module")
+def expected(source: Source, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    chances = probabilities(logits_of(source.nets, pixels))
+    assert len(set(chances.argmax(axis=1).tolist())) > 1
+    return chances
+
+
+def test_all_that_the_issue_names_are_there() -> None:
+    assert {name.partition("-fp32")[0] for name in CPU if "fp32" in name} == {
+        "torch-eager",
+        "torch-export",
+        "onnxruntime",
+        "openvino",
+    }
+
+
+@pytest.mark.parametrize("name", CPU)
+def test_it_answers_as_eager_torch(
+    made: dict[str, Executor], pixels: NDArray[np.uint8], expected: NDArray[np.float64], name: str
+) -> None:
+    assert made[name].name == name
+    found = made[name].run(pixels)
+    assert found.dtype == np.float32 and found.shape == (32, 4)
+    allowed = 1e-5 if KINDS[name].precision == "fp32" else 0.1
+    assert np.abs(probabilities(found) - expected).max() < allowed
+
+
+@pytest.mark.parametrize("name", [name for name in CPU if "fp32" in name])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 31])
+def test_an_answer_does_not_depend_on_the_batch(
+    made: dict[str, Executor], pixels: NDArray[np.uint8], expected: NDArray[np.float64], name: str, size: int
+) -> None:
+    parts = [made[name].run(pixels[start : start + size]) for start in range(0, 32, size)]
+    assert np.abs(probabilities(np.concatenate(parts)) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", CPU)
+def test_an_answer_given_stays(made: dict[str, Executor], pixels: NDArray[np.uint8], name: str) -> None:
+    """Neither the next run nor a caller who uses its pixels anew writes into it."""
+    mine = pixels[:2].copy()
+    first = made[name].run(mine)
+    kept = first.copy()
+    mine[:] = 255
+    made[name].run(pixels[2:4])
+    assert (first == kept).all()
+
+
+@pytest.mark.parametrize("name", CPU)
+def test_pixels_that_lie_oddly_in_memory_are_read_right(
+    made: dict[str, Executor], pixels: NDArray[np.uint8], name: str
+) -> None:
+    mirrored = made[name].run(pixels[:3, :, ::-1])
+    np.testing.assert_allclose(mirrored, made[name].run(np.ascontiguousarray(pixels[:3, :, ::-1])), rtol=1e-5)
+
+
+def test_reduced_precision_is_only_there_when_asked_for() -> None:
+    assert not [kind for kind in candidates("cpu") if kind.precision != "fp32"]
+    assert [kind.name for kind in candidates("cpu", reduced=True) if kind.precision != "fp32"] == ["openvino-bf16-cpu"]
+
+
+def test_what_is_not_installed_is_no_candidate(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = Kind("absent-fp32-cpu", "cpu", "fp32", lambda _: pytest.fail("made"), ("no_such_package",))
+    monkeypatch.setitem(kinds.KINDS, absent.name, absent)
+    assert absent not in candidates("cpu")
+    with pytest.raises(UnavailableError, match="no_such_package"):
+        make(absent.name, source)
+
+
+def test_a_name_of_another_machine_or_of_nothing_is_refused(source: Source) -> None:
+    for name in ("torch-graphs-fp32-cuda", "tensorrt"):
+        with pytest.raises(InvalidInputError, match="torch-eager-fp32-cpu"):
+            make(name, source)
+
+
+def test_a_library_s_own_error_is_told_as_ours(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: Source) -> Executor:
+        raise RuntimeError("unsupported operator")
+
+    monkeypatch.setitem(kinds.KINDS, "bad-fp32-cpu", Kind("bad-fp32-cpu", "cpu", "fp32", fails))
+    with pytest.raises(UnavailableError, match="unsupported operator"):
+        make("bad-fp32-cpu", source)
+
+
+def test_nothing_is_reported_to_a_maker() -> None:
+    """OpenVINO's own converter would; ours must not even import it."""
+    for file in Path(kinds.__file__).parent.glob("*.py"):
+        text = file.read_text()
+        assert "openvino.tools" not in text and ".convert_model(" not in text.replace("openvino.convert_model:", "")
