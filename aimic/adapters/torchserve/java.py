@@ -30,10 +30,15 @@ def _packaged() -> str | None:
 
 
 def _version(program: str) -> int:
-    """The major version; 0 for what is no Java that runs."""
+    """The major version, from the file beside it if there is one, else as it says; 0 for what is no Java that runs."""
+    beside = Path(program).resolve().parents[1] / "release"
     try:
-        said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=30, check=True).stderr
-    except (OSError, subprocess.SubprocessError):
+        said = beside.read_text() if beside.is_file() else _ask(program)
+    except (OSError, UnicodeDecodeError, subprocess.SubprocessError):
         return 0
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    found = re.search(r'(?:version |JAVA_VERSION=)"(?:1\.)?(\d+)', said)
     return int(found[1]) if found else 0
+
+
+def _ask(program: str) -> str:
+    return subprocess.run([program, "-version"], capture_output=True, text=True, timeout=30, check=True).stderr

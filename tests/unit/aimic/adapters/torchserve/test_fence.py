@@ -8,13 +8,17 @@ def _die(fence: Fence, *times: float) -> None:
         fence.died(now)
 
 
+def _state(fence: Fence) -> tuple[float | None, str]:
+    return fence.until, fence.words
+
+
 def test_deaths_that_follow_closely_close_it() -> None:
     fence = Fence(3, within_s=60, first_s=10)
     _die(fence, 0, 30)
-    assert fence.until is None and fence.words == ""
+    assert _state(fence) == (None, "")
     _die(fence, 60)
-    assert fence.until == 70
-    assert "died 3 times within 60 s" in fence.words
+    until, words = _state(fence)
+    assert until == 70 and "died 3 times within 60 s" in words
 
 
 def test_deaths_far_apart_do_not() -> None:
@@ -46,6 +50,6 @@ def test_a_steady_while_is_forgiven() -> None:
     _die(fence, 0, 1)
     fence.open(11)
     _die(fence, 700)
-    assert fence.until is None  # what died before the fence doesn't count
+    assert _state(fence)[0] is None  # what died before the fence doesn't count
     _die(fence, 701)
-    assert fence.until == 711
+    assert _state(fence)[0] == 711

@@ -17,8 +17,11 @@ from aimic.nets.package import check_inputs
 from aimic.nets.statefile import load_safetensors
 from tests.serving.torchserve_scene import SIZE, bundle
 
-# TorchServe leaves the file of its metrics open.
-pytestmark = pytest.mark.filterwarnings(r"ignore:.*metrics\.yaml:pytest.PytestUnraisableExceptionWarning")
+# TorchServe leaves files open.
+pytestmark = [
+    pytest.mark.filterwarnings(rf"ignore:.*{name}:pytest.PytestUnraisableExceptionWarning")
+    for name in (r"metrics\.yaml", r"ts/version\.txt")
+]
 
 
 @pytest.fixture(scope="module")
