@@ -63,7 +63,7 @@ class Handler:
             "executor": runner.executor,
             "classes": runner.info.classes,
             "image_size": runner.info.preprocessing.image_size,
-            "memory_bytes": runner.memory_bytes,
+            "memory_bytes": max(runner.memory_bytes, _own_memory()),
         }
 
     def _logits(self, body: bytes) -> bytes:
@@ -78,3 +78,9 @@ class Handler:
         if self._runner is None:
             raise self._refusal or CorruptError("This model was not loaded.")
         return self._runner
+
+
+def _own_memory() -> int:
+    """Bytes that this process shares with no other: its weights, and what torch needs once in each worker."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))

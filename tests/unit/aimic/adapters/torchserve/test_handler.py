@@ -109,6 +109,13 @@ def test_a_whole_batch_is_one_request(worker: Worker, model: tuple[Path, str]) -
     np.testing.assert_allclose(np.frombuffer(body, "<f4").reshape(32, 4), expected, atol=1e-3)
 
 
+def test_it_runs_with_the_executor_that_was_chosen(model: tuple[Path, str], ground: Ground) -> None:
+    made = archive.build(*model, ground.store, 1, "torch-export-fp32-cpu")
+    _, body = Worker(made, model[1], ground).ask(b"", **{archive.ASK: "description"})
+    assert json.loads(body)["executor"] == "torch-export-fp32-cpu"
+    ground.remove()
+
+
 def test_other_bytes_are_an_error_of_ours(worker: Worker) -> None:
     status, body = worker.ask(b"x" * 100)
     assert status == 422 and json.loads(body)["code"] == "invalid_input"
