@@ -36,7 +36,9 @@ class Scene:
     def __init__(self, directory: Path) -> None:
         self.hash = bundle(directory)
         self.predictor = TorchServePredictor(
-            Settings(threads=1, token_minutes=TOKEN_S / 60, worker_s=3, deaths_s=3600, recover_s=15, fenced_s=1)
+            Settings(
+                threads=1, token_minutes=TOKEN_S / 60, worker_s=3, manage_s=4, deaths_s=3600, recover_s=15, fenced_s=1
+            )
         )
         try:
             self.predictor.load(directory)
@@ -54,7 +56,7 @@ class Scene:
     def keeper(self):  # type: ignore[no-untyped-def]
         return self.predictor._keeper
 
-    def ask(self, timeout_s: float = 60.0) -> NDArray[np.float32]:
+    def ask(self, timeout_s: float = 20.0) -> NDArray[np.float32]:
         return self.predictor.predict(self.hash, self.pixels, timeout_s)
 
     def answers(self) -> bool:
@@ -251,6 +253,19 @@ def test_torchserve_is_killed(scene: Scene, has_ended: Callable[[psutil.Process]
     assert outcomes <= {UnavailableError, DeadlineError}
     assert all(map(has_ended, before))
     assert scene.answers() and scene.predictor.loaded()[0].bundle_hash == scene.hash
+
+
+def test_torchserve_hangs(scene: Scene, has_ended: Callable[[psutil.Process], bool]) -> None:
+    """Its processes are there and none answers: callers' deadlines hold, and it is ended and started again."""
+    before = [*fronts(scene.directory), *scene.workers()]
+    for process in before:
+        process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises((DeadlineError, UnavailableError)):
+        scene.ask(timeout_s=1.0)
+    assert time.monotonic() - began < 10
+    until(scene.answers)
+    assert all(map(has_ended, before))
 
 
 def test_close_leaves_nothing(scene: Scene, has_ended: Callable[[psutil.Process], bool]) -> None:

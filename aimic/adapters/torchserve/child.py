@@ -46,14 +46,16 @@ class Child:
         return " / ".join(self._tail)
 
     def close(self) -> None:
-        """End it with all its workers, at once; its directory goes, too, unless it had ended by itself."""
+        """End it with all its workers, at once. Its directory stays."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._process.terminate()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             logger.error("TorchServe's guardian does not end", extra={"guardian": self._process.pid})
             self._process.kill()
+            self._process.wait()
+        self._process.stdin.close()
         self._hearing.join(2)
 
     def _hear(self) -> None:

@@ -20,7 +20,6 @@ from aimic.errors import (
 )
 from aimic.ports.predictor import LoadedModel
 
-_MANAGE_S = 10.0
 _DESCRIBE_S = 60.0
 _ERRORS: dict[str, type[AimicError]] = {
     error.code: error for error in (CorruptError, InvalidInputError, NotFoundError, DeadlineError, OverloadedError)
@@ -49,7 +48,7 @@ class Front:
         end = time.monotonic() + self._settings.start_s
         while self.child.running and time.monotonic() < end:
             try:
-                if self.calls.manage("GET", "/models", _MANAGE_S).status == 200:
+                if self.calls.manage("GET", "/models", self._settings.manage_s).status == 200:
                     return
             except (UnavailableError, DeadlineError):
                 pass
@@ -69,7 +68,7 @@ class Front:
         settings = self._settings
         try:
             answer = self.calls.manage(
-                "POST", "/models", settings.start_s + _MANAGE_S,
+                "POST", "/models", settings.start_s + settings.manage_s,
                 url=bundle_hash, model_name=bundle_hash, handler=HANDLER, runtime="python", batch_size=1,
                 initial_workers=1, synchronous="true",
                 response_timeout=max(1, round(settings.worker_s)), startup_timeout=round(settings.start_s),
@@ -86,13 +85,13 @@ class Front:
     def unregister(self, bundle_hash: str) -> None:
         """End the model's worker; without one, or without TorchServe, there is nothing to do."""
         try:
-            self.calls.manage("DELETE", f"/models/{bundle_hash}", 2 * _MANAGE_S)
+            self.calls.manage("DELETE", f"/models/{bundle_hash}", 2 * self._settings.manage_s)
         except (UnavailableError, DeadlineError):
             pass
 
     def worker(self, bundle_hash: str) -> Worker:
         """The model's worker."""
-        answer = self.calls.manage("GET", f"/models/{bundle_hash}", _MANAGE_S)
+        answer = self.calls.manage("GET", f"/models/{bundle_hash}", self._settings.manage_s)
         if answer.status != 200:
             return Worker(None, False)
         workers = [worker for model in json.loads(answer.body) for worker in model["workers"]]

@@ -91,6 +91,8 @@ class Settings(Value):
     """Seconds that one batch may take before its worker is killed and started again."""
     start_s: float = 120.0
     """Seconds that the front, and each worker with its model, may take to start."""
+    manage_s: float = 10.0
+    """Seconds that a question about models may take; TorchServe that answers none of three is started again."""
     deaths: int = 3
     """Deaths of a model's workers within `deaths_s` seconds that fence it."""
     deaths_s: float = 120.0

@@ -1,7 +1,7 @@
 """Runs TorchServe and sees to it that nothing of it outlives us: `python -IS guardian.py DIRECTORY COMMAND…`.
 
-A program of its own, with nothing but the standard library. It ends when the command ends; and when its standard
-input closes, as it does however our process ends, it kills the command with all that the command started and
+A program of its own, with nothing but the standard library. It ends when the command ends or SIGTERM comes, and
+kills all that the command started. When its standard input closes, as it does however our process ends, it also
 removes DIRECTORY, where all of it worked.
 """
 
@@ -22,6 +22,7 @@ _LIBC = ctypes.CDLL(None)
 
 def main(directory: str, command: list[str]) -> int:
     """The command's exit code, or 0 when our process is gone."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     # Workers whose front died become our children, so that they can be found and ended.
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     front = subprocess.Popen(
@@ -32,8 +33,11 @@ def main(directory: str, command: list[str]) -> int:
         # We have one thread, so that this is safe; it counts when somebody kills the guardian itself.
         preexec_fn=lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
     )
-    ended = _watch(front)
-    _kill_all(front.pid)
+    try:
+        ended = _watch(front)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _kill_all(front.pid)
     if ended is None:
         shutil.rmtree(directory, ignore_errors=True)
         return 0

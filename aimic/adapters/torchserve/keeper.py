@@ -201,10 +201,10 @@ class Keeper:
         with self._changing:
             if self.models.get(kept.hash) is not kept:
                 return
-            if worker.pid != kept.pid:
+            if kept.pid not in (None, worker.pid):
                 logger.warning("a model's worker died", extra={"bundle": kept.hash, "worker": kept.pid})
-                kept.pid = worker.pid
                 kept.fence.died(now)
+            kept.pid = worker.pid
             if kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
                 kept.fence.close(now, f"ended and did not come back within {self.settings.recover_s:g} s")
             if kept.fence.until is not None:

@@ -84,15 +84,15 @@ def _cut(frame: bytes) -> tuple[int, bytes]:
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
-    return Ground(Settings(threads=1))
+def ground() -> Iterator[Ground]:
+    made = Ground(Settings(threads=1))
+    yield made
+    made.remove()
 
 
 @pytest.fixture
-def worker(model: tuple[Path, str], ground: Ground) -> Iterator[Worker]:
-    made = archive.build(*model, ground.store, 1, None)
-    yield Worker(made, model[1], ground)
-    ground.remove()
+def worker(model: tuple[Path, str], ground: Ground) -> Worker:
+    return Worker(archive.build(*model, ground.store, 1, None), model[1], ground)
 
 
 def test_it_describes_its_model(worker: Worker, model: tuple[Path, str]) -> None:
@@ -113,7 +113,6 @@ def test_it_runs_with_the_executor_that_was_chosen(model: tuple[Path, str], grou
     made = archive.build(*model, ground.store, 1, "torch-export-fp32-cpu")
     _, body = Worker(made, model[1], ground).ask(b"", **{archive.ASK: "description"})
     assert json.loads(body)["executor"] == "torch-export-fp32-cpu"
-    ground.remove()
 
 
 def test_other_bytes_are_an_error_of_ours(worker: Worker) -> None:
@@ -133,11 +132,9 @@ def test_a_refused_bundle_says_why(model: tuple[Path, str], ground: Ground) -> N
     for headers in ({archive.ASK: "description"}, {}):
         status, body = worker.ask(check_inputs(SIZE)[:1].tobytes(), **headers)
         assert status == 422 and json.loads(body)["code"] == "corrupt"
-    ground.remove()
 
 
 def test_another_model_than_its_name_says_is_refused(model: tuple[Path, str], ground: Ground) -> None:
     made = archive.build(model[0], "cd" * 32, ground.store, 1, None)
     status, body = Worker(made, "cd" * 32, ground).ask(b"", **{archive.ASK: "description"})
     assert status == 422 and "another model" in json.loads(body)["message"]
-    ground.remove()
