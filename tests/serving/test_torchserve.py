@@ -14,67 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
-import numpy as np
 import psutil
 import pytest
-from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
-from aimic.adapters.torchserve.ground import Settings
 from aimic.adapters.torchserve.wire import Wire
-from aimic.adapters.torchserve_predictor import TorchServePredictor
 from aimic.errors import AimicError, DeadlineError, UnavailableError
-from aimic.nets.package import check_inputs
-from tests.serving.torchserve_scene import SIZE, bundle, family, fronts, until, workers
-
-TOKEN_S = 60.0
-
-
-class Scene:
-    """TorchServe with one model."""
-
-    def __init__(self, directory: Path) -> None:
-        self.hash = bundle(directory)
-        self.predictor = TorchServePredictor(
-            Settings(
-                threads=1, token_minutes=TOKEN_S / 60, worker_s=3, manage_s=4, deaths_s=3600, recover_s=15, fenced_s=1
-            )
-        )
-        try:
-            self.predictor.load(directory)
-            self.pixels = check_inputs(SIZE)[:4]
-            self.expected = self.ask()
-        except BaseException:
-            self.predictor.close()
-            raise
-        self.directory = self.keeper.ground.directory
-        assert self.keeper.front is not None
-        self.first_token = self.keeper.front.calls.tokens.get("inference")
-        self.expires = time.time() + TOKEN_S
-
-    @property
-    def keeper(self):  # type: ignore[no-untyped-def]
-        return self.predictor._keeper
-
-    def ask(self, timeout_s: float = 20.0) -> NDArray[np.float32]:
-        return self.predictor.predict(self.hash, self.pixels, timeout_s)
-
-    def answers(self) -> bool:
-        """Whether it gives the right answer now."""
-        try:
-            found = self.ask()
-        except (UnavailableError, DeadlineError):
-            return False
-        assert np.allclose(found, self.expected, atol=1e-4)
-        return True
-
-    def worker(self) -> psutil.Process:
-        """Its worker, once it runs."""
-        until(lambda: bool(self.workers()))
-        return self.workers()[0]
-
-    def workers(self) -> list[psutil.Process]:
-        return workers(self.directory)
+from tests.serving.torchserve_scene import Scene, bundle, family, fronts, until, workers
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +169,9 @@ def test_tokens_are_renewed_before_they_expire(scene: Scene) -> None:
         assert scene.answers()
         time.sleep(0.5)
     assert scene.answers()
-    tokens = scene.keeper.front.calls.tokens
+    front = scene.keeper.front
+    assert front is not None
+    tokens = front.calls.tokens
     for kind in ("inference", "management"):
         assert tokens.expires(kind).timestamp() > time.time()
     wire = Wire(scene.keeper.ground.socket("inference"))
