@@ -4,12 +4,14 @@ Its three surfaces are Unix sockets in that directory, so that no port is open a
 can't be switched off, listens on a free port of the loopback and asks for the same tokens.
 """
 
+import fcntl
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from io import TextIOWrapper
 from pathlib import Path
 
 from aimic.adapters.torchserve.java import find_java
@@ -18,6 +20,9 @@ from aimic.domain.base import Value
 SURFACES = ("inference", "management", "metrics")
 LARGEST_BODY = 64 * 2**20
 """Bytes of one request: 32 images of 800 × 800."""
+_PREFIX = "aimic-ts-"
+_LOCK = "lock"
+"""Held by the process whose directory it is, for as long as it lives."""
 _LONGEST_PATH = 107
 """Of a Unix socket's name, in bytes."""
 _KEPT = (
@@ -110,7 +115,8 @@ class Ground:
         self._java, self._home = find_java(), _home()
         base = settings.directory or Path(tempfile.gettempdir())
         base.mkdir(parents=True, exist_ok=True)
-        self.directory = Path(tempfile.mkdtemp(prefix="aimic-ts-", dir=base)).resolve()
+        _sweep(base)
+        self.directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).resolve()
         self.store = self.directory / "store"
         self.temporary = self.directory / "tmp"
         self.key_file = self.directory / "key_file.json"
@@ -121,11 +127,13 @@ class Ground:
                 f"AIMIC_PREDICTOR_URL: {base} is too long a name for TorchServe's sockets. Choose a directory with a "
                 "shorter one. Nothing was started."
             )
+        self._lock = _locked(self.directory)
         self.store.mkdir()
         self._write()
 
     def remove(self) -> None:
         """Remove all of it."""
+        self._lock.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def clean(self) -> None:
@@ -199,6 +207,26 @@ class Ground:
             "metrics_config": f"{self.directory}/metrics.yaml",
             "disable_system_metrics": "true",
         }
+
+
+def _locked(directory: Path) -> TextIOWrapper:
+    """Our lock on it, which appears held."""
+    work = directory / f".{_LOCK}"
+    lock = work.open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    work.rename(directory / _LOCK)
+    return lock
+
+
+def _sweep(base: Path) -> None:
+    """Remove what a process left behind that was killed together with its guardian."""
+    for left in base.glob(f"{_PREFIX}*"):
+        try:
+            with (left / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError:  # somebody works there, is about to, or it is another user's
+            continue
 
 
 def _home() -> Path:

@@ -1,5 +1,6 @@
 """The adapter's address."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,20 @@ def test_its_settings_are_its_own(tmp_path_factory: pytest.TempPathFactory) -> N
     finally:
         ground.remove()
     assert not ground.directory.exists()
+
+
+def test_what_killed_processes_left_is_swept() -> None:
+    """And nothing else: not where somebody works, nor what isn't ours."""
+    with tempfile.TemporaryDirectory(prefix="ts") as base:
+        settings = Settings(threads=1, directory=Path(base))
+        working = Ground(settings)
+        left = Path(base, "aimic-ts-left")
+        other = Path(base, "aimic-ts-other")
+        for directory in (left, other):
+            (directory / "store").mkdir(parents=True)
+        (left / "lock").touch()
+        another = Ground(settings)
+        assert not left.exists() and other.exists() and working.store.exists()
+        working.remove()
+        another.remove()
+        assert [path.name for path in Path(base).iterdir()] == ["aimic-ts-other"]
