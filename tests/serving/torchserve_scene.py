@@ -112,8 +112,14 @@ class Scene:
 
     def worker(self) -> psutil.Process:
         """Its worker, once it runs."""
-        until(lambda: bool(self.workers()))
-        return self.workers()[0]
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            found[:] = self.workers()
+            return bool(found)
+
+        until(look)
+        return found[0]
 
     def workers(self) -> list[psutil.Process]:
         """All that there are now."""

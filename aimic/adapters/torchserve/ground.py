@@ -153,6 +153,7 @@ class Ground:
         return [
             str(self._java),
             "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Xms64m", "-Xmx1g",
+            "-XX:-UsePerfData",  # it would write to /tmp, whatever we say
             f"-Dmodel_server_home={home}",
             f"-Dlog4j.configurationFile=file://{self.directory}/log4j2.xml",
             f"-Djava.io.tmpdir={self.temporary}",
