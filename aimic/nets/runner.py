@@ -54,7 +54,7 @@ class Runner:
             raise InvalidInputError(
                 f"This model reads uint8 pixels of {side} × {side} × 3, not {pixels.dtype} {pixels.shape[1:]}."
             )
-        step = images_at_once(side)
+        pixels, step = np.ascontiguousarray(pixels), images_at_once(side)
         parts = []
         for start in range(0, len(pixels), step):
             if not self._turn.acquire(timeout=-1 if ends is None else max(0.0, ends - time.monotonic())):

@@ -85,10 +85,9 @@ def _batcher(settings: Settings, predictor: Predictor, lane: Lane, bundle_hash: 
 
 
 async def _executors(settings: Settings, http: httpx.AsyncClient) -> Executors:
-    measure = Measurement(
-        available_cpus(), settings.inference_measuring_s, reduced=settings.inference_reduced_precision
-    )
-    machine = await asyncio.to_thread(machine_class)
+    reduced = settings.inference_reduced_precision
+    machine = await asyncio.to_thread(machine_class, reduced=reduced)
+    measure = Measurement(available_cpus(), settings.inference_measuring_s, reduced=reduced)
     return Executors(http, settings.home / "executors", settings.inference_executor, machine, measure)
 
 

@@ -129,13 +129,12 @@ class Measurement:
 
     async def __call__(self, directory: Path) -> ExecutorChoice:
         """The choice for a bundle; UnavailableError when the process gave none."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "aimic.nets.executors", str(directory), *self._arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        command = (sys.executable, "-m", "aimic.nets.executors", str(directory), *self._arguments)
+        pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=pipe, stderr=pipe)
+        except OSError as error:
+            raise UnavailableError(f"Measuring the executors could not begin: {error.strerror}.") from error
         try:
             async with asyncio.timeout(self._seconds + 5):
                 told, said = await process.communicate()

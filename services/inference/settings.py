@@ -75,6 +75,7 @@ class Settings(SharedSettings):
     """With what networks run: `auto` takes what was measured to be the quickest on this kind of machine, `eager` or a
     name such as `openvino-fp32-cpu` is used for all models, and nothing is measured."""
     inference_reduced_precision: bool = False
-    """Whether bfloat16 may be chosen too, where a model gives the same labels with it."""
+    """Whether bfloat16 may be chosen too, where a model gives the same labels with it. Not for answers that go to a
+    laboratory's system unless that was approved."""
     inference_measuring_s: float = Field(300.0, gt=0)
     """How long measuring one model may take; then eager torch serves it, and the next load tries again."""

@@ -154,7 +154,7 @@ class Stack:
 
 
 def clear_environment() -> None:
-    """What a person has set for an installation of their own is not for the suite; nor are measurements of executors."""
+    """What a person has set for an installation of their own is not for the suite; nor is measuring executors."""
     for name in [name for name in os.environ if name.startswith("AIMIC_")]:
         del os.environ[name]
     os.environ["AIMIC_INFERENCE_EXECUTOR"] = "eager"

@@ -18,7 +18,7 @@ class Executor(Protocol):
     """Such as `openvino-fp32-cpu`; named in every answer."""
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits [n, classes] of uint8 RGB pixels [n, S, S, 3], n from 1 to images_at_once(S)."""
+        """Logits [n, classes] of uint8 RGB pixels [n, S, S, 3], in C order, n from 1 to images_at_once(S)."""
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,10 @@ class Source:
         from aimic.nets.executors.exporting import exported
 
         return exported(self)
+
+
+def cached_together(image_size: int, at_224: int) -> int:
+    """How many images of this size have as many pixels as `at_224` of 224 px: what goes from layer to layer fits the
+    CPU's caches for so many.
+    """
+    return max(1, at_224 * 224**2 // image_size**2)

@@ -32,7 +32,7 @@ WEIGHT_OF_ONE = 0.5
 """One image at a time and whole sets count the same: we can't know which a laboratory will send."""
 CLEARLY = 0.95
 """Eager torch stays unless another takes less than this part of its time: a measurement errs by a few per cent."""
-_TURNS_S = 1.5
+_TURNS_S = 0.7
 _LONGEST_S = 5.0
 _LEAST_TURNS = 3
 
@@ -58,7 +58,7 @@ def choose(directory: Path, device: torch.device, *, reduced: bool = False) -> E
         gc.collect()
     return ExecutorChoice(
         bundle_hash=bundle.hash,
-        machine_class=machine_class(torch.get_num_threads()),
+        machine_class=machine_class(torch.get_num_threads(), reduced=reduced),
         executor=quickest(timings),
         weight_of_one=WEIGHT_OF_ONE,
         timings=tuple(timings),
@@ -95,7 +95,7 @@ def _score(timing: Timing, weight_of_one: float) -> float:
 
 
 def _least(work: Callable[[], object]) -> float:
-    """Seconds. As many turns as fit a second and a half, at least three, of a very slow network fewer."""
+    """Seconds. As many turns as fit 0.7 s, at least three, of a very slow network fewer."""
     work()
     took: list[float] = []
     while sum(took) < _TURNS_S or (len(took) < _LEAST_TURNS and sum(took) < _LONGEST_S):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from aimic.nets.executors.base import Source
-from aimic.nets.normalise import normalise
 
 _MOST_IMAGES = 1024
 
@@ -20,12 +19,18 @@ class Whole(nn.Module):
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.networks = nn.ModuleList(net.module for net in source.nets)
-        self._preprocessing = source.nets[0].preprocessing
+        preprocessing = source.nets[0].preprocessing
+        # Kept on the device: while a CUDA graph is recorded nothing may come over from the host.
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1))
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised here too, so that whoever compiles it can fold that into the first convolution."""
-        x = normalise(pixels, self._preprocessing)
+        """Normalised here too (as aimic/nets/normalise.py does), so that whoever compiles it can fold that in."""
+        planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+        x = (planes / 255 - self.mean) / self.std
         logits = [network(x) for network in self.networks]
         return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
 

@@ -29,11 +29,12 @@ class Graphs:
         for size in _sizes(source.image_size):
             self._captured[size] = self._capture(size)
 
+    @torch.inference_mode()
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See Executor."""
         images = len(pixels)
         graph, given, found = self._captured[next(size for size in self._captured if size >= images)]
-        given[:images].copy_(torch.from_numpy(np.ascontiguousarray(pixels)))
+        given[:images].copy_(torch.from_numpy(pixels))
         graph.replay()
         return np.asarray(found[:images].float().cpu().numpy(), dtype=np.float32)
 

@@ -11,17 +11,20 @@ _DRIVER = Path("/dev/nvidiactl")
 """There wherever a process may use an NVIDIA GPU."""
 
 
-def machine_class(threads: int | None = None) -> str:
+def machine_class(threads: int | None = None, *, reduced: bool = False) -> str:
     """Letters, digits, dots and dashes: the CPU's model, its vector units and `threads`; or the name of the GPU.
 
     Two machines of one class take about the same time for the same work, so that what one measured holds for both.
-    `threads` are those that networks are computed with, by default as many as this process has CPUs.
+    `threads` are those that networks are computed with, by default as many as this process has CPUs. Where bfloat16 may
+    be chosen (`reduced`) is a class of its own: what it chose isn't for who didn't ask for that.
     """
     gpu = _gpu()
     if gpu is not None:
-        return _plain(f"gpu-{gpu}")
-    model, flags = _cpu()
-    return _plain("-".join((model, *(flag for flag in _FLAGS if flag in flags), f"{threads or available_cpus()}t")))
+        words = ["gpu", gpu]
+    else:
+        model, flags = _cpu()
+        words = [model, *(flag for flag in _FLAGS if flag in flags), f"{threads or available_cpus()}t"]
+    return _plain("-".join([*words, "reduced"] if reduced else words))
 
 
 def _gpu() -> str | None:

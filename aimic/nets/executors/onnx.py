@@ -30,7 +30,7 @@ class OnnxRuntime:
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See Executor."""
-        (found,) = self._session.run(None, {"pixels": np.ascontiguousarray(pixels)})
+        (found,) = self._session.run(None, {"pixels": pixels})
         return np.asarray(found, dtype=np.float32)
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-from aimic.nets.executors.base import Source
+from aimic.nets.executors.base import Source, cached_together
 from aimic.nets.executors.exporting import quiet
 
+_AT_224 = 2
+"""Images at once: 32 of MobileNet-v2 then take a fifth less time than all together, those of ResNet-50 as long."""
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -23,6 +25,7 @@ class OpenVino:
 
     def __init__(self, source: Source, precision: str = "fp32") -> None:
         self.name = f"openvino-{precision}-cpu"
+        self._step = cached_together(source.image_size, _AT_224)
         # Without the hint OpenVINO takes bfloat16 by itself where the CPU is quick with it. Pinned threads would wait
         # for the very CPU that a neighbour keeps busy.
         self._compiled = openvino.Core().compile_model(
@@ -41,7 +44,11 @@ class OpenVino:
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See Executor."""
-        found: Any = self._request.infer([np.ascontiguousarray(pixels)])
+        starts = range(0, len(pixels), self._step)
+        return np.concatenate([self._run(pixels[start : start + self._step]) for start in starts])
+
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found: Any = self._request.infer([pixels])
         return np.array(found[0], dtype=np.float32)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from aimic.errors import CorruptError, InvalidInputError
 from aimic.nets.bundle import BundleInfo, verify, write
+from aimic.nets.executors import kinds
 from aimic.nets.info import Head
 from aimic.nets.package import check_inputs
 from aimic.nets.runner import Runner, load
@@ -115,3 +117,46 @@ def test_wrong_pixels_are_refused(bundle_dir: Path) -> None:
             runner.logits(wrong)
     assert runner.logits(check_inputs(32)[:0]).shape == (0, 3)
     assert runner.logits(np.concatenate([check_inputs(32)] * 3)).shape == (96, 3)
+
+
+def test_pixels_that_lie_oddly_in_memory_are_read_right(bundle_dir: Path) -> None:
+    runner, mirrored = _load(bundle_dir), check_inputs(32)[:3, :, ::-1]
+    assert (runner.logits(mirrored) == runner.logits(mirrored.copy())).all()
+
+
+class _Wrong:
+    """An executor whose answers are another network's."""
+
+    name = "onnxruntime-fp32-cpu"
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.ones((len(pixels), 3), np.float32)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-fp32-cpu", "torch-graphs-fp32-cuda", "of another time"])
+def test_eager_torch_takes_the_place_of_an_executor_that_fails(
+    bundle_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    kind = kinds.KINDS["onnxruntime-fp32-cpu"]
+    monkeypatch.setitem(kinds.KINDS, kind.name, replace(kind, make=lambda _: _Wrong()))
+    runner = load(bundle_dir, torch.device("cpu"), Lock(), name)
+    assert runner.executor == "torch-eager-fp32-cpu"
+    assert runner.logits(check_inputs(32)).std() > 0
+
+
+def test_the_executor_asked_for_is_used(bundle_dir: Path) -> None:
+    runner = load(bundle_dir, torch.device("cpu"), Lock(), "torch-export-fp32-cpu")
+    assert runner.executor == "torch-export-fp32-cpu"
+    expected = _arrays(bundle_dir, "check.safetensors")["logits"]
+    np.testing.assert_allclose(runner.logits(check_inputs(32)), expected, atol=1e-3 * np.abs(expected).max())
+    assert runner.memory_bytes > 4_000_000
+
+
+def test_a_damaged_bundle_is_refused_whatever_runs_it(rewritten: Callable[..., Path]) -> None:
+    with pytest.raises(CorruptError, match="does not answer"):
+        load(
+            rewritten(**{"fc.bias": np.full(3, np.nan, np.float32)}),
+            torch.device("cpu"),
+            Lock(),
+            "torch-export-fp32-cpu",
+        )

@@ -176,5 +176,5 @@ async def test_who_names_one_measures_nothing(pod: Callable[..., Executors], tmp
 
 
 async def test_a_process_that_cannot_measure_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="ended with"):
+    with pytest.raises(UnavailableError, match="Measuring the executors"):
         await Measurement(1, 120)(tmp_path)

@@ -71,7 +71,7 @@ def test_the_quickest_that_answers_the_same_is_chosen(bundle_dir: Path, played: 
         [
             _kind("same", lambda logits: logits),
             _kind("wrong", lambda logits: logits[:, ::-1]),
-            _kind("rough", lambda logits: logits + np.float32([0.02, 0, 0])),
+            _kind("rough", lambda logits: logits + np.array([0.02, 0, 0], np.float32)),
             _kind("nothing", lambda logits: logits * np.float32("nan")),
             Kind("crashes", "cpu", "fp32", _crash),
         ],
@@ -114,10 +114,10 @@ def test_an_answer_that_depends_on_its_batch_is_not_admitted(bundle_dir: Path) -
     info, (inputs, _) = verify(bundle_dir), check_tensors(bundle_dir)
 
     def steady(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return pixels.mean(axis=(1, 2), dtype=np.float32) / 50
+        return np.asarray(pixels.mean(axis=(1, 2)) / 50, np.float32)
 
     def by_batch(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return steady(pixels) + np.float32([len(pixels) * 1e-5, 0, 0])
+        return steady(pixels) + np.array([len(pixels) * 1e-5, 0, 0], np.float32)
 
     apart = batch_difference(by_batch, inputs, info)
     assert apart > BATCH > batch_difference(steady, inputs, info)
@@ -130,7 +130,7 @@ def _judged(
     info: BundleInfo, before: list[float], after: list[float], precision: str = "fp32"
 ) -> tuple[int, int, bool]:
     """Of two classes' probabilities, the first class's given."""
-    first, second = (np.float32([[np.log(p / (1 - p)), 0.0] for p in values]) for values in (before, after))
+    first, second = (np.array([[np.log(p / (1 - p)), 0.0] for p in values], np.float32) for values in (before, after))
     found = compared("x", precision, info, first, second)
     return found.abstentions_changed, found.near_threshold, found.admitted
 

@@ -30,6 +30,10 @@ def test_model_and_vector_units_tell_machines_apart(tmp_path: Path, monkeypatch:
     assert re.fullmatch(MACHINE_CLASS, machine_class(4))
 
 
+def test_where_reduced_precision_may_be_chosen_is_a_class_of_its_own() -> None:
+    assert machine_class(2, reduced=True) == f"{machine_class(2)}-reduced"
+
+
 def test_a_gpu_is_a_class_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_gpu", lambda: "NVIDIA H100 80GB HBM3")
     assert machine_class(4) == machine_class(8) == "gpu-nvidia-h100-80gb-hbm3"
