@@ -29,7 +29,11 @@ class Calls:
     def infer(self, model: str, body: bytes, timeout_s: float, *, ask: str = "") -> Answer:
         """Its worker's answer. DeadlineError, or UnavailableError when TorchServe is away."""
         headers = {"content-type": "application/octet-stream"} | ({ASK: ask} if ask else {})
-        return self._authorised("inference", "POST", f"/predictions/{model}", timeout_s, headers, body)
+        return self._authorised("inference", "POST", _predictions(model), timeout_s, headers, body)
+
+    def abandon(self, model: str) -> None:
+        """Nobody waits for this model any longer: TorchServe forgets those who do when its worker goes."""
+        self._wires["inference"].abandon(_predictions(model))
 
     def manage(self, method: str, path: str, timeout_s: float, **query: str | int) -> Answer:
         """An answer about models; errors as in `infer`."""
@@ -57,6 +61,10 @@ class Calls:
             token = self.tokens.newer(surface, token, ends - time.monotonic())
             answer = wire.call(method, target, ends, {**headers, **_bearer(token)}, body)
         return answer
+
+
+def _predictions(model: str) -> str:
+    return f"/predictions/{model}"
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -83,11 +83,12 @@ class Front:
             raise UnavailableError("The program that runs this model did not start in time.") from error
 
     def unregister(self, bundle_hash: str) -> None:
-        """End the model's worker; without one, or without TorchServe, there is nothing to do."""
+        """End the model's worker, and the calls that wait for it; without TorchServe there is nothing to do."""
         try:
             self.calls.manage("DELETE", f"/models/{bundle_hash}", 2 * self._settings.manage_s)
         except (UnavailableError, DeadlineError):
             pass
+        self.calls.abandon(bundle_hash)
 
     def worker(self, bundle_hash: str) -> Worker:
         """The model's worker."""

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Lock
@@ -29,6 +30,7 @@ class Wire:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: list[_Connection] = []
+        self._asking: dict[_Connection, str] = {}
         self._lock = Lock()
         self._closed = False
 
@@ -36,9 +38,9 @@ class Wire:
         self, method: str, target: str, ends: float, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer:
         """The answer. DeadlineError when there is none at `ends` (monotonic seconds), UnavailableError when nobody
-        is there or went away.
+        is there or went away, or `abandon` was called.
         """
-        connection = self._take()
+        connection = self._take(target)
         kept = False
         try:
             connection.within(ends)
@@ -61,6 +63,13 @@ class Wire:
             self._give_back(connection, kept)
         return answer
 
+    def abandon(self, target: str) -> None:
+        """End the calls to this target that wait for an answer: there will be none."""
+        with self._lock:
+            waiting = [connection for connection, asked in self._asking.items() if asked == target]
+        for connection in waiting:
+            connection.cut()
+
     def close(self) -> None:
         """Keep no connection any longer."""
         with self._lock:
@@ -69,12 +78,15 @@ class Wire:
         for connection in idle:
             connection.close()
 
-    def _take(self) -> "_Connection":
+    def _take(self, target: str) -> "_Connection":
         with self._lock:
-            return self._idle.pop() if self._idle else _Connection(self._path)
+            connection = self._idle.pop() if self._idle else _Connection(self._path)
+            self._asking[connection] = target
+        return connection
 
     def _give_back(self, connection: "_Connection", kept: bool) -> None:
         with self._lock:
+            self._asking.pop(connection, None)
             if kept and not self._closed:
                 self._idle.append(connection)
                 return
@@ -91,6 +103,13 @@ class _Connection(HTTPConnection):
         self.timeout = max(0.01, ends - time.monotonic())
         if self.sock is not None:
             self.sock.settimeout(self.timeout)
+
+    def cut(self) -> None:
+        """Whoever waits for its answer learns that there is none."""
+        sock = self.sock
+        if sock is not None:
+            with suppress(OSError):  # it ended by itself
+                sock.shutdown(socket.SHUT_RDWR)
 
     def connect(self) -> None:
         """See HTTPConnection."""
