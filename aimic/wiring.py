@@ -47,9 +47,13 @@ def events(settings: Settings) -> Events:
 
 
 def predictor(url: str) -> Predictor:
-    """`local://` (in this process)."""
+    """`local://` (in this process) or `torchserve://[/directory]` (TorchServe as our child, working there)."""
     if url.startswith("local://"):
         from aimic.adapters.local_predictor import LocalPredictor
 
         return LocalPredictor()
-    raise SystemExit(f"AIMIC_PREDICTOR_URL: no adapter for {urlsplit(url).scheme!r}; use local://")
+    if url.startswith("torchserve://"):
+        from aimic.adapters.torchserve_predictor import TorchServePredictor
+
+        return TorchServePredictor.of(url)
+    raise SystemExit(f"AIMIC_PREDICTOR_URL: no adapter for {urlsplit(url).scheme!r}; use local:// or torchserve://")

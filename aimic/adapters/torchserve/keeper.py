@@ -1,0 +1,213 @@
+"""Keeps TorchServe and its models running: starts it again when it dies, renews tokens, fences what keeps dying."""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from aimic.adapters.torchserve import archive
+from aimic.adapters.torchserve.fence import Fence
+from aimic.adapters.torchserve.front import Front
+from aimic.adapters.torchserve.ground import Ground, Settings
+from aimic.errors import AimicError, UnavailableError
+from aimic.ports.predictor import LoadedModel
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 0.5
+_LOOK_S = 1.0
+"""How often each model's worker is looked at, when nothing seems wrong."""
+_LONGEST_PAUSE_S = 30.0
+_HANGS = 3
+"""After so many rounds in a row in which it gave no answer, TorchServe itself hangs and is started again."""
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A model that is to be served."""
+
+    hash: str
+    loaded: LoadedModel
+    executor: str | None
+    fence: Fence
+    pid: int | None
+    """Its worker, as we saw it last."""
+    ready_at: float
+    """When its worker was ready the last time we looked."""
+    looked_at: float = 0.0
+    away: str = ""
+    """Why it can't be asked now; empty when it can."""
+
+
+class Keeper:
+    """A thread of its own. Others call `load`, `unload` and `close`, and read `models` and `front` as they are."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Begin to start TorchServe. SystemExit where it can't be: without Java, for example."""
+        self.settings = settings
+        self.ground = Ground(settings)
+        self.models: dict[str, Kept] = {}
+        self.front: Front | None = None
+        """TorchServe when it runs."""
+        self.away = "TorchServe is being started"
+        self._latest: Front | None = None
+        self._changing = threading.RLock()
+        self._up = threading.Event()
+        self._wake = threading.Event()
+        self._closed = False
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="torchserve", daemon=True)
+        self._thread.start()
+
+    def load(self, bundle: Path, bundle_hash: str, executor: str | None) -> LoadedModel:
+        """Serve this verified bundle. Errors as Front.register's; it is not served then."""
+        self._up.wait(self.settings.start_s)
+        with self._changing:
+            front = self.front
+            if front is None:
+                raise UnavailableError(f"{self.away}. The model was not loaded; ask again in a minute.")
+            known = self.models.get(bundle_hash)
+            if known is not None and known.executor == executor and not known.away:
+                return known.loaded
+            if known is not None:
+                self._drop(bundle_hash)
+            archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor)
+            try:
+                loaded = front.register(bundle_hash)
+                pid = front.worker(bundle_hash).pid
+            except BaseException:
+                self._drop(bundle_hash)
+                raise
+            settings = self.settings
+            fence = Fence(settings.deaths, settings.deaths_s, settings.fenced_s)
+            self.models[bundle_hash] = Kept(bundle_hash, loaded, executor, fence, pid, time.monotonic())
+            return loaded
+
+    def unload(self, bundle_hash: str) -> None:
+        """Serve it no longer."""
+        with self._changing:
+            self._drop(bundle_hash)
+
+    def suspect(self) -> None:
+        """A call went wrong: look at the workers now."""
+        for kept in tuple(self.models.values()):
+            kept.looked_at = 0.0
+        self._wake.set()
+
+    def close(self) -> None:
+        """End TorchServe and remove all that it needed."""
+        self._closed = True
+        self._up.set()
+        self._wake.set()
+        self.front = None
+        if self._latest is not None:
+            self._latest.close()  # what the thread waits for ends with it
+        self._thread.join(30)
+        self.models.clear()
+        self.ground.remove()
+
+    def _drop(self, bundle_hash: str) -> None:
+        self.models.pop(bundle_hash, None)
+        if self.front is not None:
+            self.front.unregister(bundle_hash)
+        archive.remove(self.ground.store / bundle_hash)
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                self._step()
+                self._failures = 0
+            except Exception as error:
+                if not self._closed:
+                    self._went_wrong(error)
+            self._wake.wait(min(_LONGEST_PAUSE_S, _TICK_S * 2 ** min(self._failures, 10)))
+            self._wake.clear()
+
+    def _went_wrong(self, error: Exception) -> None:
+        self._failures += 1
+        cause = error.message if isinstance(error, AimicError) else repr(error)
+        logger.warning("looking after TorchServe failed; it goes on", extra={"cause": cause})
+        if self.front is not None and self._failures >= _HANGS:
+            logger.error("TorchServe hangs; it is ended and started again")
+            self.front.close()
+
+    def _step(self) -> None:
+        front = self.front
+        if front is None or not front.child.running:
+            front = self._start_again(front)
+        front.calls.tokens.renew_due()
+        for kept in tuple(self.models.values()):
+            now = time.monotonic()
+            if kept.fence.until is not None:
+                if now >= kept.fence.until:
+                    self._restore(front, kept)
+            elif now - kept.looked_at >= _LOOK_S:
+                self._look_at(front, kept)
+
+    def _start_again(self, dead: Front | None) -> Front:
+        """Start TorchServe, and in it every model that is to be served."""
+        self._up.clear()
+        self.front = None
+        if dead is not None:
+            logger.error("TorchServe died; it is started again", extra={"last_words": dead.child.last_words})
+            self.away = "TorchServe died and is being started again"
+            dead.close()
+        front = self._latest = Front(self.ground, self.settings)
+        try:
+            if self._closed:
+                raise UnavailableError("TorchServe is being ended.")
+            front.wait()
+        except BaseException:
+            front.close()
+            raise
+        logger.info("TorchServe runs", extra={"directory": str(self.ground.directory)})
+        for kept in tuple(self.models.values()):
+            kept.away = kept.away or "TorchServe died; this model is being loaded again."
+        self.front = front
+        self._up.set()
+        for kept in tuple(self.models.values()):
+            if kept.fence.until is None:
+                self._restore(front, kept)
+        return front
+
+    def _restore(self, front: Front, kept: Kept) -> None:
+        """Start a model's worker anew. When that fails, its fence is closed, for longer each time."""
+        with self._changing:
+            if self.models.get(kept.hash) is not kept:
+                return
+            front.unregister(kept.hash)
+            try:
+                front.register(kept.hash)
+                kept.pid = front.worker(kept.hash).pid
+            except AimicError as error:
+                kept.fence.close(time.monotonic(), "could not be started again")
+                kept.away = kept.fence.words
+                logger.error("model not started again", extra={"bundle": kept.hash, "cause": error.message})
+                return
+        kept.ready_at = time.monotonic()
+        kept.fence.open(kept.ready_at)
+        kept.away = ""
+        logger.info("model started again", extra={"bundle": kept.hash})
+
+    def _look_at(self, front: Front, kept: Kept) -> None:
+        """Count the death of its worker if there is another than last time; fence what dies often or stays away."""
+        now = kept.looked_at = time.monotonic()
+        worker = front.worker(kept.hash)
+        if worker.ready:
+            kept.ready_at = now
+        if worker.pid == kept.pid and now - kept.ready_at < self.settings.recover_s:
+            return
+        with self._changing:
+            if self.models.get(kept.hash) is not kept:
+                return
+            if kept.pid not in (None, worker.pid):
+                logger.warning("a model's worker died", extra={"bundle": kept.hash, "worker": kept.pid})
+                kept.fence.died(now)
+            kept.pid = worker.pid
+            if kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
+                kept.fence.close(now, f"ended and did not come back within {self.settings.recover_s:g} s")
+            if kept.fence.until is not None:
+                kept.away = kept.fence.words
+                logger.error("model fenced", extra={"bundle": kept.hash, "cause": kept.away})
+                front.unregister(kept.hash)
