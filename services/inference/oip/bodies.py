@@ -88,8 +88,12 @@ def _request(text: bytes) -> InferRequest:
         return InferRequest.model_validate_json(text)
     except ValidationError as error:
         issues = error.errors(include_input=False, include_url=False, include_context=False)[:5]
-        words = "; ".join(f"{'.'.join(map(str, issue['loc']))[:80]}: {issue['msg']}" for issue in issues)
+        words = "; ".join(": ".join(filter(None, (_place(issue), issue["msg"]))) for issue in issues)
         raise InvalidInputError(f"This is no inference request: {words}.") from None
+
+
+def _place(issue: Any) -> str:
+    return ".".join(map(str, issue["loc"]))[:80]
 
 
 def _images(given: RequestInput, behind: memoryview, most: int) -> list[Image]:

@@ -85,7 +85,8 @@ def from_values(declared: Declared, values: Sequence[int], most: int) -> list[Im
         )
     _same_number(declared, prod(declared.shape), len(values), "values")
     try:
-        return _cut(np.array(values, np.uint8), declared)
+        # As a list: only from that does numpy refuse what doesn't fit; from protobuf's own sequences it takes 256 as 0.
+        return _cut(np.array(list(values), np.uint8), declared)
     except OverflowError:
         raise InvalidInputError("A value of a UINT8 tensor is not between 0 and 255.") from None
 

@@ -56,9 +56,14 @@ def test_pixels_come_row_by_row_in_both_forms() -> None:
     ],
 )
 def test_a_tensor_that_no_model_takes_is_refused(name: str, datatype: str, shape: tuple[int, ...], words: str) -> None:
-    for read, contents in ((tensors.from_raw, b""), (tensors.from_elements, []), (tensors.from_values, [])):
+    declared = Declared(name, datatype, shape)
+    for read in (
+        lambda: tensors.from_raw(declared, b"", 5),
+        lambda: tensors.from_elements(declared, [], 5),
+        lambda: tensors.from_values(declared, [], 5),
+    ):
         with pytest.raises(InvalidInputError) as refused:
-            read(Declared(name, datatype, shape), contents, 5)  # type: ignore[operator]
+            read()
         assert words in refused.value.message and "'pixels'" in refused.value.message
 
 
