@@ -113,6 +113,9 @@ def _from_json(declared: Declared, data: Any, most: int) -> list[Image]:
     declared.images(most)
     values = tensors.flat(data)
     kinds = set(map(type, values))
+    if float in kinds:  # some clients write every number with a fraction
+        values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+        kinds = set(map(type, values))
     if declared.name == IMAGES:
         if kinds - {str}:
             raise InvalidInputError("Elements of BYTES are strings in JSON: the image file's bytes in base64.")

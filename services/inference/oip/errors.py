@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from aimic.errors import AimicError, InvalidInputError
 from aimic.web import PROBLEMS, problem_of
+from services.inference.oip.schemas import ProtocolError
 from services.inference.rest.calls import CallerGoneError
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _WORDS = {
     400: "Not an image, or not a valid request",
     401: "No valid credential",
@@ -27,9 +27,8 @@ _WORDS = {
     504: "The deadline passed",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"description": words, "content": {"application/json": {"schema": _SCHEMA}}}
-    for status, words in _WORDS.items()
-} | {"4XX": {"description": "Any other mistake in the request", "content": {"application/json": {"schema": _SCHEMA}}}}
+    status: {"description": words, "model": ProtocolError} for status, words in _WORDS.items()
+} | {"4XX": {"description": "Any other mistake in the request", "model": ProtocolError}}
 
 
 class ProtocolRoute(APIRoute):

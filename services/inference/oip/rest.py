@@ -95,6 +95,7 @@ def _reading(routes: APIRouter, authenticator: Authenticator, plane: DataPlane) 
         found = models.is_ready(plane.catalogue, principal.site, name, models.version_of(version))
         return ModelReady(name=name, ready=_or_503(found, response))
 
+    @routes.get("/", include_in_schema=False, dependencies=[reads])
     @routes.get("", responses=ERRORS, dependencies=[reads])
     async def server_metadata() -> ServerMetadata:
         """Who answers, and with which extensions of the protocol."""

@@ -59,6 +59,12 @@ class InferResponse(Value):
     outputs: tuple[ResponseOutput, ...]
 
 
+class ProtocolError(Value):
+    """What went wrong, in a plain sentence."""
+
+    error: str
+
+
 class ServerMetadata(Value):
     """Who answers."""
 

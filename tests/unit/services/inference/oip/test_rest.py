@@ -171,6 +171,7 @@ async def test_decoded_pixels_are_answered_as_the_file_they_come_from(
     for answer in (
         await http.post(INFER, json={"inputs": [given | {"data": pixels.tolist()}]}),
         await http.post(INFER, json={"inputs": [given | {"data": pixels.ravel().tolist()}]}),
+        await http.post(INFER, json={"inputs": [given | {"data": pixels.ravel().astype(float).tolist()}]}),
         await http.post(INFER, content=body, headers=headers),
     ):
         assert answer.status_code == 200, answer.text
@@ -216,6 +217,7 @@ async def test_metadata_and_readiness(http: httpx.AsyncClient, picture: Picture)
         "version": models.VERSION,
         "extensions": ["binary_tensor_data", "classification"],
     }
+    assert (await http.get("/v2/")).json() == server
     model = (await http.get("/v2/models/cells")).json()
     assert (model["name"], model["versions"], model["platform"]) == ("cells", ["1", "2"], "aimic_bundle")
     assert model["inputs"] == [
@@ -388,5 +390,5 @@ async def test_openapi_describes_the_protocol(http: httpx.AsyncClient) -> None:
     operation = document["paths"]["/v2/models/{name}/versions/{version}/infer"]["post"]
     assert set(operation["requestBody"]["content"]) == {"application/json", "application/octet-stream"}
     assert {"400", "401", "404", "413", "429", "503", "504"} <= operation["responses"].keys()
-    assert operation["responses"]["400"]["content"]["application/json"]["schema"]["required"] == ["error"]
+    assert operation["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/ProtocolError")
     assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("InferResponse")

@@ -1,6 +1,7 @@
 """Input tensors: what is taken, in each form, and what is refused, with words that say why."""
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,12 @@ def test_pixels_come_row_by_row_in_both_forms() -> None:
 )
 def test_a_tensor_that_no_model_takes_is_refused(name: str, datatype: str, shape: tuple[int, ...], words: str) -> None:
     declared = Declared(name, datatype, shape)
-    for read in (
+    reads: list[Callable[[], object]] = [
         lambda: tensors.from_raw(declared, b"", 5),
         lambda: tensors.from_elements(declared, [], 5),
         lambda: tensors.from_values(declared, [], 5),
-    ):
+    ]
+    for read in reads:
         with pytest.raises(InvalidInputError) as refused:
             read()
         assert words in refused.value.message and "'pixels'" in refused.value.message
