@@ -1,6 +1,6 @@
 #!/bin/sh
-# Generates the gRPC stubs in aimic/rpc/v1 and aimic/rpc/oip from proto/. With --check it changes nothing and fails when the
-# committed stubs differ from what the definitions give.
+# Generates the gRPC stubs in aimic/rpc/v1 and aimic/rpc/oip from proto/. With --check it changes nothing and fails
+# when the committed stubs differ from what the definitions give.
 #   PYTHON=.venv/bin/python scripts/protos.sh [--check]
 set -eu
 

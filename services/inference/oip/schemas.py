@@ -8,7 +8,7 @@ from aimic.domain.base import Value
 from services.inference.oip.inferring import LONGEST_ID
 
 Parameters = dict[str, Any]
-Size = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class RequestInput(Value):

@@ -102,6 +102,8 @@ def flat(nested: Any) -> list[Any]:
 
 
 def _cut(values: NDArray[np.uint8], declared: Declared) -> list[Image]:
+    if not values.size:  # no image, however large each of them is said to be
+        return []
     return [DecodedImage(pixels) for pixels in values.reshape(declared.shape)]
 
 

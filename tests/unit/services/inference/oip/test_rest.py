@@ -1,5 +1,6 @@
 """The protocol by REST: JSON and binary tensors both ways, metadata, health, limits, errors in its own form."""
 
+import asyncio
 import base64
 import gzip
 import io
@@ -278,6 +279,12 @@ MALFORMED: dict[str, tuple[Any, int, str]] = {
     "fractions": (_input(name="pixels", datatype="UINT8", shape=[1, 1, 1, 3], data=[0, 0.5, 1]), 400, "whole numbers"),
     "truths": (_input(name="pixels", datatype="UINT8", shape=[1, 1, 1, 3], data=[True, 0, 1]), 400, "whole numbers"),
     "negative size": (_input(shape=[-1]), 400, "shape.0"),
+    "size beyond measure": (
+        _input(name="pixels", datatype="UINT8", shape=[1, 10**4000, 10**4000, 3], data=[1]), 400, "shape.1",
+    ),
+    "infinite values": (
+        b'{"inputs":[{"name":"pixels","datatype":"UINT8","shape":[1,1,1,3],"data":[1e999,NaN,1]}]}', 400, "whole",
+    ),
     "shared memory": (_input(data=None, parameters={"shared_memory_region": "x"}), 400, "shared memory"),
     "shared memory out": (
         _input() | {"outputs": [{"name": "label", "parameters": {"shared_memory_region": "x"}}]}, 400, "shared memory",
@@ -349,6 +356,38 @@ async def test_a_deadline_that_passes_is_told(http: httpx.AsyncClient, picture: 
     if way == "parameter":
         request["parameters"] = {"timeout": 1000}
     assert is_error(await http.post(INFER, json=request, headers=headers), 504, "deadline")
+
+
+async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Picture, until: Any) -> None:
+    app = application(parts.settings, parts.plane)
+    model = parts.plane.catalogue.resolve("local", "cells", 1).model
+    assert model is not None
+    hang_up = asyncio.Event()
+    body, headers = binary(asking(picture(1)), behind_lengths(picture(1)))
+    coming = [{"type": "http.request", "body": body, "more_body": False}]
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        if coming:
+            return coming.pop()
+        await hang_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": INFER, "query_string": b"", "headers": raw}
+    model.batcher._window_s, before = 60.0, model.batcher._window_s
+    try:
+        with model.batcher.expecting(1):  # another image seems to be on its way, so this one waits for it
+            call = asyncio.ensure_future(app(scope, receive, send))
+            await until(lambda: model.batcher._queue)
+            hang_up.set()
+            await asyncio.wait_for(call, 20)
+    finally:
+        model.batcher._window_s = before
+    assert statuses[0] == 499 and model.in_use == 0
 
 
 async def test_unknown_models_versions_and_paths_are_told_in_the_protocols_form(http: httpx.AsyncClient) -> None:

@@ -102,6 +102,12 @@ def test_contents_of_another_size_than_the_shape_are_refused() -> None:
         tensors.from_elements(Declared("images", "BYTES", (2,)), [b"one"], 5)
 
 
+@pytest.mark.parametrize("side", [1, 2**62])
+def test_no_images_are_none_however_large_they_are_said_to_be(side: int) -> None:
+    declared = Declared("pixels", "UINT8", (0, side, side, 3))
+    assert tensors.from_raw(declared, b"", 5) == tensors.from_values(declared, [], 5) == []
+
+
 @pytest.mark.parametrize("value", [-1, 256, 10**30])
 def test_a_value_that_is_no_uint8_is_refused(value: int) -> None:
     with pytest.raises(InvalidInputError, match="between 0 and 255"):
