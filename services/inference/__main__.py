@@ -60,7 +60,11 @@ async def _shells(running: Service, stopping: asyncio.Event) -> None:
     settings = running.settings
     rest = RestServer(
         uvicorn.Config(
-            application(settings, running.plane),
+            application(
+                settings,
+                running.plane,
+                lambda: not stopping.is_set() and running.reconciler.not_ready() is None,
+            ),
             host=settings.host,
             port=settings.inference_port,
             log_config=None,

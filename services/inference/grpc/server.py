@@ -4,18 +4,24 @@ import asyncio
 from importlib import import_module
 
 import grpc
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from aimic.auth import Authenticator
+from aimic.rpc.oip import open_inference_grpc_pb2
+from aimic.rpc.oip.open_inference_grpc_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from aimic.rpc.v1 import inference_pb2
 from aimic.rpc.v1.inference_pb2_grpc import add_InferenceServicer_to_server
 from services.inference.dataplane import DataPlane
 from services.inference.grpc.servicer import Servicer
+from services.inference.oip.grpc import SERVICE as PROTOCOL
+from services.inference.oip.grpc import ProtocolServicer
 from services.inference.settings import Settings
 
 SERVICE = inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name
-_SERVED = ("", SERVICE)
+_SERVED = ("", SERVICE, PROTOCOL)
 """The whole server, and each service by its name."""
 _CALLS = 256
 """At the same time; more get RESOURCE_EXHAUSTED from gRPC itself."""
@@ -37,11 +43,15 @@ class GrpcServer:
             ),
             maximum_concurrent_rpcs=_CALLS,
         )
-        servicer = Servicer(settings, Authenticator(settings), plane)
-        add_InferenceServicer_to_server(servicer, self._server)
+        self._ready = False
+        authenticator = Authenticator(settings)
+        add_InferenceServicer_to_server(Servicer(settings, authenticator, plane), self._server)
+        protocol = ProtocolServicer(settings, authenticator, plane, lambda: self._ready)
+        add_GRPCInferenceServiceServicer_to_server(protocol, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-        reflection.enable_server_reflection((SERVICE, health, reflection.SERVICE_NAME), self._server)
+        names = (SERVICE, PROTOCOL, health, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, _described())
 
     async def start(self) -> None:
         """Listen; SystemExit when the address is taken."""
@@ -53,13 +63,29 @@ class GrpcServer:
         await self._server.start()
 
     async def announce(self, *, ready: bool) -> None:
-        """What the health service says of us."""
+        """What the health services say of us."""
+        self._ready = ready
         status = _STATUS.SERVING if ready else _STATUS.NOT_SERVING
         for service in _SERVED:
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls; those under way may finish within `grace_s`."""
+        self._ready = False
         async with asyncio.timeout(grace_s + 1):
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace_s)
+
+
+def _described() -> DescriptorPool:
+    """The definitions that we serve. Not the pool of the process: that has whatever else is imported in it."""
+    pool = DescriptorPool()
+    files: tuple[FileDescriptor, ...] = (
+        inference_pb2.DESCRIPTOR,
+        open_inference_grpc_pb2.DESCRIPTOR,
+        health_pb2.DESCRIPTOR,
+        reflection_pb2.DESCRIPTOR,
+    )
+    for file in files:
+        pool.AddSerializedFile(file.serialized_pb)
+    return pool

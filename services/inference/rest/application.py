@@ -1,5 +1,6 @@
 """The REST application: routes, problems, request ids."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -9,6 +10,7 @@ from aimic.auth import Authenticator
 from aimic.web import RequestContext
 from services.inference.admission import ByteBudget
 from services.inference.dataplane import DataPlane
+from services.inference.oip.rest import router as protocol_router
 from services.inference.rest import problems
 from services.inference.rest.bodies import Bodies, BodyLimits
 from services.inference.rest.routes import PREFIX, router
@@ -16,7 +18,11 @@ from services.inference.rest.shedding import Shedding
 from services.inference.settings import Settings
 
 
-def api(settings: Settings, plane: DataPlane) -> FastAPI:
+def _always() -> bool:
+    return True
+
+
+def api(settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always) -> FastAPI:
     """The routes with their errors; OpenAPI under `/inference/v1/openapi.json`."""
     app = FastAPI(
         title="AIMIC inference",
@@ -31,13 +37,15 @@ def api(settings: Settings, plane: DataPlane) -> FastAPI:
         settings.inference_request_bytes, settings.inference_image_bytes, settings.inference_request_images
     )
     bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes))
-    app.include_router(router(settings, Authenticator(settings), plane, bodies))
+    authenticator = Authenticator(settings)
+    app.include_router(router(settings, authenticator, plane, bodies))
+    app.include_router(protocol_router(settings, authenticator, plane, bodies, ready))
     return app
 
 
-def application(settings: Settings, plane: DataPlane) -> ASGIApp:
-    """The API with a request id around everything."""
-    return Shedding(RequestContext(api(settings, plane), "inference"), plane.refuse_early, PREFIX)
+def application(settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always) -> ASGIApp:
+    """The API with a request id around everything. `ready` says whether we should get requests."""
+    return Shedding(RequestContext(api(settings, plane, ready), "inference"), plane.refuse_early, PREFIX)
 
 
 def openapi() -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Bodies:
             f"(image/* or application/octet-stream), or several as multipart/form-data parts named {FIELD!r}."
         )
 
+    async def whole(self, request: Request, held: "Held") -> bytes:
+        """A body as it came, whatever is in it. TooLargeError and OverloadedError as for images."""
+        held.refuse_declared(request.headers.get("content-length"))
+        return b"".join([piece async for piece in held.counted(request)])
+
     async def _multipart(self, stream: AsyncIterator[bytes], boundary: bytes) -> list[EncodedImage]:
         parts = ImageParts(boundary, FIELD, self._limits.image_bytes, self._limits.request_images)
         try:
@@ -95,6 +100,12 @@ class Held:
                 yield piece
         except ClientDisconnect:
             raise InvalidInputError("The connection ended before the whole request was here.") from None
+
+    def instead(self, size: int) -> None:
+        """The body was unpacked: now `size` bytes of it are held, which takes room anew (OverloadedError)."""
+        self.give_back()
+        self._budget.take(size)
+        self._size = size
 
     def give_back(self) -> None:
         """The request is answered."""

@@ -21,6 +21,6 @@ class Routes:
 
     def find(self, path: str) -> tuple[str, tuple[str, ...]]:
         """Name of the service for `path`, and its `host:port`s in the order in which to try them: by turns."""
-        name, targets = next((to for prefix, to in self._prefixes.items() if path.startswith(prefix)), self._rest)
+        name, targets = next((to for prefix, to in self._prefixes.items() if f"{path}/".startswith(prefix)), self._rest)
         first = next(self._turn) % len(targets)
         return name, targets[first:] + targets[:first]

@@ -287,6 +287,8 @@ async def test_every_route_asks_who_calls(parts: Service) -> None:
         paths = (await http.get("/inference/v1/openapi.json")).json()["paths"]
         asked = 0
         for path, operations in paths.items():
+            if path.startswith("/v2"):  # the Open Inference Protocol has its own form of errors, and tests of its own
+                continue
             for method in operations:
                 answer = await http.request(method, path.format(name="cells", version=1), content=b"x")
                 assert is_problem(answer, 401, "not_authenticated"), (method, path)

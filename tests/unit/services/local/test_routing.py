@@ -16,10 +16,13 @@ def test_ingests_take_turns_and_every_other_is_tried_after_the_first() -> None:
 
 def test_paths_find_their_service() -> None:
     routes = Routes(LocalSettings(home=Path("/nowhere")))
-    assert [routes.find(path)[0] for path in ("/api/v1/x", "/inference/v1/x", "/v2/x", "/", "/apiary")] == [
-        "ingest",
-        "inference",
-        "inference",
-        "dashboard",
-        "dashboard",
-    ]
+    services = {
+        "/api/v1/x": "ingest",
+        "/inference/v1/x": "inference",
+        "/v2/x": "inference",
+        "/v2": "inference",  # where the Open Inference Protocol has the server's metadata
+        "/": "dashboard",
+        "/apiary": "dashboard",
+        "/v20": "dashboard",
+    }
+    assert {path: routes.find(path)[0] for path in services} == services
