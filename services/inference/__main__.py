@@ -54,7 +54,7 @@ async def _shells(running: Service, stopping: asyncio.Event) -> None:
     settings = running.settings
     rest = RestServer(
         uvicorn.Config(
-            application(settings, running.plane),
+            application(settings, running.plane, running.samples),
             host=settings.host,
             port=settings.inference_port,
             log_config=None,

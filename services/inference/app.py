@@ -22,6 +22,7 @@ from services.inference.loading import Loader
 from services.inference.memory import Memory
 from services.inference.reconcile import Listener, Reconciler
 from services.inference.registry import Registry, client
+from services.inference.rest.references import Samples
 from services.inference.settings import Settings
 from services.inference.snapshot import Snapshot
 
@@ -33,6 +34,7 @@ class Service:
     settings: Settings
     plane: DataPlane
     reconciler: Reconciler
+    samples: Samples
 
 
 @asynccontextmanager
@@ -72,7 +74,9 @@ async def service(
         admission = Admission(settings.inference_queue_images)
         plane = DataPlane(catalogue, loader, decoders, admission, _limits(settings), reconciler.look_again)
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
-        yield Service(settings, plane, reconciler)
+        samples = Samples(client(settings.ingest_url, None))
+        stack.push_async_callback(samples.close)
+        yield Service(settings, plane, reconciler, samples)
 
 
 def _batcher(settings: Settings, predictor: Predictor, lane: Lane, bundle_hash: str) -> Batcher:

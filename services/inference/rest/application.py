@@ -11,11 +11,12 @@ from services.inference.admission import ByteBudget
 from services.inference.dataplane import DataPlane
 from services.inference.rest import problems
 from services.inference.rest.bodies import Bodies, BodyLimits
+from services.inference.rest.references import Samples
 from services.inference.rest.routes import PREFIX, router
 from services.inference.settings import Settings
 
 
-def api(settings: Settings, plane: DataPlane) -> FastAPI:
+def api(settings: Settings, plane: DataPlane, samples: Samples | None = None) -> FastAPI:
     """The routes with their errors; OpenAPI under `/inference/v1/openapi.json`."""
     app = FastAPI(
         title="AIMIC inference",
@@ -29,14 +30,14 @@ def api(settings: Settings, plane: DataPlane) -> FastAPI:
     limits = BodyLimits(
         settings.inference_request_bytes, settings.inference_image_bytes, settings.inference_request_images
     )
-    bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes))
+    bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes), samples)
     app.include_router(router(settings, Authenticator(settings), plane, bodies))
     return app
 
 
-def application(settings: Settings, plane: DataPlane) -> ASGIApp:
-    """The API with a request id around everything."""
-    return RequestContext(api(settings, plane), "inference")
+def application(settings: Settings, plane: DataPlane, samples: Samples | None = None) -> ASGIApp:
+    """The API with a request id around everything. Without `samples`, images can only be sent, not named."""
+    return RequestContext(api(settings, plane, samples), "inference")
 
 
 def openapi() -> dict[str, Any]:
