@@ -45,7 +45,7 @@ class GrpcClient(Asking):
     async def aclose(self) -> None:
         """Close the connection, and with it whatever is under way."""
         if "_channel" in self.__dict__:
-            await self._channel.close()
+            await self._channel.close(None)
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:

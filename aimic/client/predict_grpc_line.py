@@ -87,7 +87,7 @@ class _Stream:
     async def _read(self) -> None:
         end = self._broken()
         try:
-            while (reply := await self._call.read()) is not grpc.aio.EOF:
+            while isinstance(reply := await self._call.read(), wire.PredictStreamReply):  # else its end
                 self._told(reply)
         except grpc.aio.AioRpcError as error:
             end = failed(error, self._address)

@@ -1,6 +1,7 @@
 """Between the wire of aimic.rpc.v1 and the kernel's types, as a caller needs it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -49,9 +50,10 @@ def refused(problem: wire.Problem) -> NotAnsweredError:
 
 def failed(error: grpc.aio.AioRpcError, address: str) -> NotAnsweredError:
     """A call that ended without an answer."""
-    problem = dict(error.trailing_metadata() or ()).get("aimic-problem-bin")
-    if isinstance(problem, bytes):
-        return refused(wire.Problem.FromString(problem))
+    trailing: Any = error.trailing_metadata() or ()  # pairs, which the stubs don't say
+    for key, value in trailing:
+        if key == "aimic-problem-bin":
+            return refused(wire.Problem.FromString(value))
     code, words = error.code(), error.details() or ""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in words:
         return NotAnsweredError(errors.TooLargeError("These images are too large for one request."))

@@ -10,7 +10,7 @@ from aimic.errors import InvalidInputError
 from services.local.cli.answers import AnswersFile, kept_rows
 
 
-def answered(label: str | None = "a", version: int = 1, **shares: float) -> ImageResult:
+def answered(label: str | None = "a", shares: dict[str, float] | None = None, version: int = 1) -> ImageResult:
     answer = Answer(
         label=label,
         probabilities=shares or {"a": 0.75, "b": 0.25},
@@ -41,8 +41,8 @@ def write(path: Path, *rows: tuple[str, ImageResult]) -> None:
 
 def test_every_class_and_no_cell_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    odd = answered("=cmd()", **{"=cmd()": 0.75, "b": 0.25})
-    none = answered(None, **{"=cmd()": 0.5, "b": 0.5})
+    odd = answered("=cmd()", {"=cmd()": 0.75, "b": 0.25})
+    none = answered(None, {"=cmd()": 0.5, "b": 0.5})
     write(path, ("+x.png", odd), ("y.txt", BAD), ("z.png", none))
     assert lines(path) == [
         "file,label,p_'=cmd(),p_b,abstained,reason,error,model,bundle",
@@ -97,7 +97,7 @@ def test_other_classes_are_refused_and_cost_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     write(path, ("1", answered()))
     with pytest.raises(InvalidInputError, match="other classes"):
-        write(path, ("2", answered(c=1.0)))
+        write(path, ("2", answered("c", {"c": 1.0})))
     assert len(lines(path)) == 2
 
 
