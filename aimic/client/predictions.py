@@ -1,31 +1,16 @@
 """Ask a served model."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
+from aimic.client.predict_images import Image, Item, answered, batches, items, unanswered
+from aimic.client.predict_rest import MODELS, path_of, request_of, response_of
+from aimic.client.predict_tries import COST_THEIR_BATCH, Allowance, NotAnsweredError, Tries
 from aimic.client.transport import Transport
-from aimic.domain.prediction import ImageError, ImageResult, PredictResponse
-from aimic.errors import (
-    AimicError,
-    DeadlineError,
-    InvalidInputError,
-    NotFoundError,
-    OverloadedError,
-    UnavailableError,
-    UnreadableImageError,
-)
+from aimic.domain.prediction import ImageResult, PredictResponse
+from aimic.errors import AimicError, DeadlineError, InvalidInputError, UnavailableError
 
-BATCH_IMAGES = 32
-BATCH_BYTES = 16 * 2**20
-"""A request holds at most this much, so that it ends well within its deadline; one image may be larger."""
-
-_COST_THEIR_BATCH = (UnreadableImageError, DeadlineError, OverloadedError, UnavailableError)
-"""After the retries; for the images of other batches they mean nothing."""
-
-Image = Path | str | bytes | tuple[str, bytes]
-"""A file, bytes, or (name, bytes)."""
+__all__ = ["Image", "Predictions"]
 
 
 class Predictions:
@@ -36,13 +21,15 @@ class Predictions:
 
     def models(self) -> list[dict[str, Any]]:
         """What is served: name, version, state (ready, loading, refused) and reason of each."""
-        return list(self._transport.get("/inference/v1/models")["items"])
+        return list(self._transport.get(MODELS)["items"])
 
     def predict(
         self, model: str, images: Sequence[Image], version: int | None = None, deadline_s: float = 30.0
     ) -> PredictResponse:
         """Answers in the order of `images`, sent in batches; a bad image has its error in its place.
 
+        Each batch has `deadline_s` in all: a service that asks to come again later is obeyed as long as that
+        leaves time. All batches are answered by one version, the one that answered first.
         A batch that was not answered (too busy, too late, away) has that error in the places of its images, and
         the others are answered all the same; the error is raised only when no batch was answered.
         `request_id` of the response is the last batch's; each answer names its own.
@@ -52,63 +39,35 @@ class Predictions:
         results: list[ImageResult] = []
         response: PredictResponse | None = None
         refused: AimicError | None = None
-        for batch in _batches(images):
-            first = len(results)
+        for batch in batches(items(images)):
             try:
-                response = self._send(model, version, batch, deadline_s)
-            except _COST_THEIR_BATCH as error:
+                response = self._send(model, response.version if response else version, batch, deadline_s)
+            except COST_THEIR_BATCH as error:
                 refused = refused or error
-                results += [_refused(first + i, name, error) for i, (name, _) in enumerate(batch)]
+                results += unanswered(batch, error)
                 continue
-            results += [r.model_copy(update={"index": first + i}) for i, r in enumerate(response.results)]
+            results += answered(batch, response)
         if response is None:
             assert refused is not None
             raise refused
         return response.model_copy(update={"results": tuple(results)})
 
-    def _send(
-        self, model: str, version: int | None, batch: list[tuple[str, bytes]], deadline_s: float
-    ) -> PredictResponse:
-        path = f"/inference/v1/models/{quote(model, safe='')}"
-        if version is not None:
-            path += f"/versions/{version}"
-        files = [("images", (name, data, "application/octet-stream")) for name, data in batch]
-        # Asking changes nothing, so it may be asked again.
-        answer = self._transport.request(
-            "POST",
-            f"{path}/predict",
-            again=True,
-            patience_s=deadline_s,
-            headers={"x-deadline-ms": str(round(deadline_s * 1000))},
-            files=files,
-            timeout=deadline_s + 5.0,
-        )
-        return PredictResponse.model_validate(answer.json())
+    def _send(self, model: str, version: int | None, batch: list[Item], deadline_s: float) -> PredictResponse:
+        retry = self._transport.retry
+        tries = Tries(retry, Allowance(deadline_s, deadline_s))
+        while True:
+            try:
+                return self._try(path_of(model, version), batch, tries.try_s())
+            except NotAnsweredError as refused:
+                pause = tries.pause_s(refused)
+                if pause is None:
+                    raise refused.error from None
+                retry.tell(refused.error, pause)
+                retry.sleep(pause)
 
-
-def _refused(index: int, name: str, error: AimicError) -> ImageResult:
-    return ImageResult(index=index, name=name, error=ImageError(code=error.code, message=error.message))
-
-
-def _batches(images: Iterable[Image]) -> Iterator[list[tuple[str, bytes]]]:
-    batch: list[tuple[str, bytes]] = []
-    size = 0
-    for image in images:
-        name, data = _named(image)
-        if batch and (len(batch) == BATCH_IMAGES or size + len(data) > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append((name, data))
-        size += len(data)
-    yield batch
-
-
-def _named(image: Image) -> tuple[str, bytes]:
-    if isinstance(image, tuple):
-        return image
-    if isinstance(image, bytes):
-        return "image", image
-    path = Path(image)
-    if not path.is_file():
-        raise NotFoundError(f"There is no file {path}; nothing was classified.")
-    return path.name, path.read_bytes()
+    def _try(self, path: str, batch: list[Item], seconds: float) -> PredictResponse:
+        try:
+            answer = self._transport.once("POST", path, **request_of(batch, seconds))
+        except (UnavailableError, DeadlineError) as error:
+            raise NotAnsweredError(error) from error
+        return response_of(answer)

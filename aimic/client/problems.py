@@ -26,6 +26,11 @@ _PASSING = frozenset({503, 504, 507})
 _BY_STATUS |= {400: errors.InvalidInputError, 410: errors.NotFoundError, 502: errors.UnavailableError}
 
 
+def kind_of(code: str, otherwise: type[errors.AimicError] = errors.AimicError) -> type[errors.AimicError]:
+    """The class of our errors with this code."""
+    return _BY_CODE.get(code, otherwise)
+
+
 def error_of(response: httpx.Response) -> errors.AimicError:
     """The error that an answer of status 400 and above (its body already read) tells of.
 
@@ -34,7 +39,7 @@ def error_of(response: httpx.Response) -> errors.AimicError:
     """
     body = _document(response)
     code = str(body.get("code") or "")
-    kind = _BY_CODE.get(code) or _BY_STATUS.get(response.status_code, errors.AimicError)
+    kind = kind_of(code, _BY_STATUS.get(response.status_code, errors.AimicError))
     message = str(body.get("detail") or body.get("title") or _plain(response))
     request = str(body.get("request_id") or response.headers.get("x-request-id") or "")
     if response.status_code >= 500 and request and response.status_code not in _PASSING:

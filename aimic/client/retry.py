@@ -59,6 +59,11 @@ class Retry:
             return tries < self.attempts
         return self.attempts > 1 and waited_s < (self.patience_s if patience_s is None else patience_s)
 
+    def seconds(self, attempt: int, at_least_s: float | None = None) -> float:
+        """How long to wait before attempt number `attempt` + 1; `at_least_s` is the server's own wish."""
+        backed_off = min(self.longest_s, self.first_s * 2.0 ** min(attempt, 10)) * random.uniform(0.7, 1.0)  # noqa: S311
+        return min(MOST_S, max(backed_off, at_least_s or 0.0))
+
     def wait(
         self,
         attempt: int,
@@ -67,9 +72,13 @@ class Retry:
         safe: float | None = None,
     ) -> float:
         """Sleep before attempt number `attempt` + 1 (attempts count from 0), and say why; the seconds slept."""
-        backed_off = min(self.longest_s, self.first_s * 2.0 ** min(attempt, 10)) * random.uniform(0.7, 1.0)  # noqa: S311
-        seconds = min(MOST_S, max(backed_off, at_least_s or 0.0))
-        if because is not None and seconds >= 1:
-            self.waiting(Wait(because, seconds, safe))
+        seconds = self.seconds(attempt, at_least_s)
+        if because is not None:
+            self.tell(because, seconds, safe)
         self.sleep(seconds)
         return seconds
+
+    def tell(self, because: AimicError, seconds: float, safe: float | None = None) -> None:
+        """Say why it is waited; a moment isn't worth a word."""
+        if seconds >= 1:
+            self.waiting(Wait(because, seconds, safe))

@@ -145,20 +145,26 @@ class Transport:
             yield
         except AimicError:
             raise
-        except httpx.ConnectError as error:
-            raise UnavailableError(f"AIMIC isn't running at {self._origin()}; start it with `aimic up`.") from error
-        except httpx.TimeoutException as error:
-            raise DeadlineError(
-                f"AIMIC at {self._origin()} didn't answer in time. What it had acknowledged is kept; try again."
-            ) from error
         except httpx.HTTPError as error:
-            raise UnavailableError(
-                f"The connection to AIMIC at {self._origin()} broke. What it had acknowledged is kept; try again."
-            ) from error
+            raise network_error(error, self._origin()) from error
 
     def _origin(self) -> str:
-        parts = urlsplit(self.base)
-        return f"{parts.scheme}://{parts.netloc}"
+        return origin_of(self.base)
+
+
+def origin_of(address: str) -> str:
+    """Scheme, host and port of an address."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def network_error(error: httpx.HTTPError, origin: str) -> AimicError:
+    """The error for a person when there was no answer: UnavailableError, or DeadlineError when it took too long."""
+    if isinstance(error, httpx.ConnectError):
+        return UnavailableError(f"AIMIC isn't running at {origin}; start it with `aimic up`.")
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineError(f"AIMIC at {origin} didn't answer in time. What it had acknowledged is kept; try again.")
+    return UnavailableError(f"The connection to AIMIC at {origin} broke. What it had acknowledged is kept; try again.")
 
 
 def _wish(answer: httpx.Response | AimicError) -> tuple[AimicError, float | None]:

@@ -64,6 +64,7 @@ async def _shells(running: Service, stopping: asyncio.Event) -> None:
                 settings,
                 running.plane,
                 lambda: not stopping.is_set() and running.reconciler.not_ready() is None,
+                running.samples,
             ),
             host=settings.host,
             port=settings.inference_port,

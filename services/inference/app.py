@@ -26,6 +26,7 @@ from services.inference.memory import Memory
 from services.inference.probing import Prober, ProbeTimes
 from services.inference.reconcile import Listener, Reconciler
 from services.inference.registry import Registry, client
+from services.inference.rest.references import Samples
 from services.inference.settings import Settings
 from services.inference.snapshot import Snapshot
 
@@ -38,6 +39,7 @@ class Service:
     plane: DataPlane
     reconciler: Reconciler
     predictor: Predictor
+    samples: Samples
 
 
 @asynccontextmanager
@@ -82,7 +84,9 @@ async def service(
         plane = DataPlane(catalogue, loader, decoders, admission, prober, _limits(settings), reconciler.look_again)
         stack.push_async_callback(_cancel, asyncio.create_task(prober.run(), name="probes"))
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
-        yield Service(settings, plane, reconciler, runs)
+        samples = Samples(client(settings.ingest_url, None))
+        stack.push_async_callback(samples.close)
+        yield Service(settings, plane, reconciler, runs, samples)
 
 
 def _batcher(settings: Settings, predictor: Predictor, lane: Lane, prober: Prober, bundle_hash: str) -> Batcher:

@@ -9,8 +9,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from aimic.client import Client
 from services.local.demo.cells import KINDS, draw_set
 from services.local.platform import Platform
 
@@ -143,6 +145,20 @@ def test_prediction_writes_a_csv_and_says_what_it_could_not_read(
         if not row["error"]:
             assert sum(float(row[f"p_{kind}"]) for kind in KINDS) == pytest.approx(1, abs=1e-5)
             assert row["label"] in KINDS
+
+
+def test_samples_of_a_data_set_are_classified_by_their_names(
+    platform: Platform, client: Client, trained: dict[str, Any]
+) -> None:
+    model = "day-shufflenet_v2_x1_0"
+    names = [sample.sha256 for sample in client.datasets.some_samples("day", 1, "ring", 3)]
+    url = f"{platform.settings.front_url}/inference/v1/models/{model}/predict"
+    named = httpx.post(url, json={"dataset": "day", "samples": names}, timeout=60).raise_for_status().json()
+    sent = client.predict(model, [(name, client.datasets.image("day", name)) for name in names])
+    assert [result["name"] for result in named["results"]] == names
+    for one, other in zip(named["results"], sent.results, strict=True):
+        assert other.answer is not None
+        assert one["answer"]["probabilities"] == pytest.approx(other.answer.probabilities, abs=1e-5)
 
 
 def test_evaluation_leaves_out_what_the_model_could_know(shell: Shell, trained: dict[str, Any], tmp_path: Path) -> None:

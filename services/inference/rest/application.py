@@ -13,6 +13,7 @@ from services.inference.dataplane import DataPlane
 from services.inference.oip.rest import router as protocol_router
 from services.inference.rest import problems
 from services.inference.rest.bodies import Bodies, BodyLimits
+from services.inference.rest.references import Samples
 from services.inference.rest.routes import PREFIX, router
 from services.inference.rest.shedding import Shedding
 from services.inference.settings import Settings
@@ -22,7 +23,9 @@ def _always() -> bool:
     return True
 
 
-def api(settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always) -> FastAPI:
+def api(
+    settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always, samples: Samples | None = None
+) -> FastAPI:
     """The routes with their errors; OpenAPI under `/inference/v1/openapi.json`."""
     app = FastAPI(
         title="AIMIC inference",
@@ -36,16 +39,22 @@ def api(settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _alway
     limits = BodyLimits(
         settings.inference_request_bytes, settings.inference_image_bytes, settings.inference_request_images
     )
-    bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes))
+    bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes), samples)
     authenticator = Authenticator(settings)
     app.include_router(router(settings, authenticator, plane, bodies))
     app.include_router(protocol_router(settings, authenticator, plane, bodies, ready))
     return app
 
 
-def application(settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always) -> ASGIApp:
-    """The API with a request id around everything. `ready` says whether we should get requests."""
-    return Shedding(RequestContext(api(settings, plane, ready), "inference"), plane.refuse_early, PREFIX)
+def application(
+    settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always, samples: Samples | None = None
+) -> ASGIApp:
+    """The API with a request id around everything.
+
+    `ready` says whether we should get requests. Without `samples`, images can only be sent, not named.
+    """
+    inner = RequestContext(api(settings, plane, ready, samples), "inference")
+    return Shedding(inner, plane.refuse_early, PREFIX)
 
 
 def openapi() -> dict[str, Any]:

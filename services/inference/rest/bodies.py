@@ -12,6 +12,7 @@ from aimic.errors import InvalidInputError, TooLargeError
 from services.inference.admission import ByteBudget
 from services.inference.dataplane import EncodedImage
 from services.inference.rest.multipart import ImageParts
+from services.inference.rest.references import Samples
 
 FIELD = "images"
 
@@ -28,9 +29,10 @@ class BodyLimits:
 class Bodies:
     """Reads the images of requests."""
 
-    def __init__(self, limits: BodyLimits, budget: ByteBudget) -> None:
+    def __init__(self, limits: BodyLimits, budget: ByteBudget, samples: Samples | None = None) -> None:
         self._limits = limits
         self._budget = budget
+        self._samples = samples
 
     @contextmanager
     def holding(self) -> Iterator["Held"]:
@@ -42,7 +44,7 @@ class Bodies:
             held.give_back()
 
     async def images(self, request: Request, held: "Held") -> list[EncodedImage]:
-        """The images of a raw or multipart body, in order.
+        """The images of a raw or multipart body, or those that a JSON body names, in order.
 
         TooLargeError beyond the request's limits, OverloadedError when the service holds too many bytes,
         InvalidInputError for a body that isn't what its content type says.
@@ -54,6 +56,10 @@ class Bodies:
             return await self._multipart(stream, options.get(b"boundary", b""))
         if kind.startswith(b"image/") or kind in {b"", b"application/octet-stream"}:
             return [EncodedImage(b"".join([piece async for piece in stream]))]
+        if kind == b"application/json" and self._samples is not None:
+            body = b"".join([piece async for piece in stream])
+            most, size = self._limits.request_images, self._limits.image_bytes
+            return await self._samples.images(body, request.headers, most, size, held.more)
         raise InvalidInputError(
             f"A body of type {kind.decode('latin-1')!r} is not taken. Send one image file as it is "
             f"(image/* or application/octet-stream), or several as multipart/form-data parts named {FIELD!r}."
@@ -89,14 +95,18 @@ class Held:
         if length is not None and length.isdigit() and int(length) > self._limit:
             raise self._too_large()
 
+    def more(self, size: int) -> None:
+        """Hold `size` more bytes; TooLargeError beyond the request's limit, OverloadedError beyond the service's."""
+        if self._size + size > self._limit:
+            raise self._too_large()
+        self._budget.take(size)
+        self._size += size
+
     async def counted(self, request: Request) -> AsyncIterator[bytes]:
         """The body's pieces, each counted before it is kept."""
         try:
             async for piece in request.stream():
-                if self._size + len(piece) > self._limit:
-                    raise self._too_large()
-                self._budget.take(len(piece))
-                self._size += len(piece)
+                self.more(len(piece))
                 yield piece
         except ClientDisconnect:
             raise InvalidInputError("The connection ended before the whole request was here.") from None

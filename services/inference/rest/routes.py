@@ -12,6 +12,7 @@ from services.inference.dataplane import DataPlane
 from services.inference.rest.bodies import FIELD, Bodies
 from services.inference.rest.calls import deadline_of, needs, unless_gone
 from services.inference.rest.problems import PROBLEMS
+from services.inference.rest.references import SampleReferences
 from services.inference.rest.schemas import ModelState, ModelStates, state_of
 from services.inference.settings import Settings
 
@@ -32,6 +33,7 @@ _BODY: dict[str, Any] = {
             "image/*": _BINARY,
             "application/octet-stream": _BINARY,
             "multipart/form-data": _PARTS,
+            "application/json": {"schema": SampleReferences.model_json_schema()},
         },
     }
 }
@@ -88,7 +90,7 @@ def _predicting(
         principal: Annotated[Principal, predicts],
         x_deadline_ms: DeadlineHeader = None,
     ) -> PredictResponse:
-        """Classify one image (raw body) or several (multipart) with the version that serves."""
+        """Classify an image (raw body), several (multipart) or samples of a data set (JSON), by the serving version."""
         return await answer(request, principal, name, None, x_deadline_ms)
 
     @routes.post("/models/{name}/versions/{version}/predict", openapi_extra=_BODY)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from aimic.client import DEFAULT_SERVER, Client, Retry, Wait
+from aimic.client import DEFAULT_SERVER, AsyncClient, Client, Retry, Wait
 from services.local.lock import read_holder
 from services.local.settings import LocalSettings
 
@@ -32,12 +32,23 @@ SAY_AGAIN_S = 30.0
 
 def connect(server: str | None) -> Client:
     """A client for `--server`, the platform running on this home, or the default address."""
+    address, key = _where(server)
+    return Client(address, key, retry=Retry(patience_s=PATIENCE_S, waiting=Waits()))
+
+
+def connect_async(server: str | None) -> AsyncClient:
+    """The same for predictions of many images."""
+    address, key = _where(server)
+    return AsyncClient(address, key, retry=Retry(waiting=Waits()))
+
+
+def _where(server: str | None) -> tuple[str, str | None]:
     settings = LocalSettings()
     address = server or settings.server
     if address is None:
         holder = read_holder(settings.lock_file) or {}
         address = str(holder.get("url") or DEFAULT_SERVER)
-    return Client(address, settings.key(), retry=Retry(patience_s=PATIENCE_S, waiting=Waits()))
+    return address, settings.key()
 
 
 class Waits:

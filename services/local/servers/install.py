@@ -58,6 +58,19 @@ def prometheus() -> Path:
     return install_prometheus(_place())
 
 
+def curl() -> Path:
+    """The program curl, for the examples too."""
+    if shutil.which("curl") is None:
+        install_packages("curl")
+    found = shutil.which("curl")
+    return _found(Path(found) if found else None, "curl")
+
+
+def grpcurl() -> Path:
+    """The program grpcurl, for the examples of docs/clients.md."""
+    return install_go_program("grpcurl", _place())
+
+
 def find_postgres() -> Path | None:
     """The newest PostgreSQL on this machine, where Debian puts it or on the path."""
     found = [path for path in _DEBIAN.glob("*/bin") if (path / "initdb").exists()]
@@ -101,11 +114,11 @@ def everything() -> None:
 
 
 def main() -> int:
-    """0 when everything is there, the tests' Toxiproxy and Prometheus too."""
+    """0 when everything is there, what the tests want beside it too."""
     try:
         everything()
-        toxiproxy()
-        prometheus()
+        for program in (toxiproxy, prometheus, curl, grpcurl):
+            program()
     except AimicError as error:
         print(f"Error: {error.message}", file=sys.stderr)  # noqa: T201
         return 1

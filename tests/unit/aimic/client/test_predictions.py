@@ -1,14 +1,17 @@
 """Many images are sent in batches and answered in order."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from aimic.client import predictions
+from aimic.client import predict_images
 from aimic.errors import InvalidInputError, NotFoundError, OverloadedError, UnavailableError, UnreadableImageError
+
+ROUTE = "/inference/v1/models/m(/versions/1)?/predict"
 
 
 def _names(request: httpx.Request) -> list[str]:
@@ -39,9 +42,9 @@ def _predict(request: httpx.Request) -> httpx.Response:
 
 @pytest.fixture
 def client(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(predictions, "BATCH_IMAGES", 3)
-    monkeypatch.setattr(predictions, "BATCH_BYTES", 100)
-    server.on("POST", "/inference/v1/models/m/predict", _predict)
+    monkeypatch.setattr(predict_images, "BATCH_IMAGES", 3)
+    monkeypatch.setattr(predict_images, "BATCH_BYTES", 100)
+    server.on("POST", ROUTE, _predict)
     return server.client()
 
 
@@ -75,7 +78,7 @@ def test_nothing_readable_is_an_error(client: Any) -> None:
 def test_a_batch_that_fails_costs_the_answers_of_no_other(
     server: Any, monkeypatch: pytest.MonkeyPatch, fault: httpx.Response | Exception, code: str
 ) -> None:
-    monkeypatch.setattr(predictions, "BATCH_IMAGES", 2)
+    monkeypatch.setattr(predict_images, "BATCH_IMAGES", 2)
 
     def predict(request: httpx.Request) -> httpx.Response:
         if _names(request) == ["n2", "n3"]:
@@ -84,7 +87,7 @@ def test_a_batch_that_fails_costs_the_answers_of_no_other(
             return fault
         return _predict(request)
 
-    server.on("POST", "/inference/v1/models/m/predict", predict)
+    server.on("POST", ROUTE, predict)
     response = server.client().predict("m", [(f"n{i}", b"x") for i in range(5)])
     assert [(r.index, r.name) for r in response.results] == [(i, f"n{i}") for i in range(5)]
     assert [r.error.code if r.error else None for r in response.results] == [None, None, code, code, None]
@@ -115,6 +118,50 @@ def test_nothing_and_nowhere(client: Any, tmp_path: Path) -> None:
         client.predict("m", [tmp_path / "x.png"])
 
 
-def test_the_deadline_goes_along(client: Any, server: Any) -> None:
+def test_the_deadline_goes_along_and_each_try_has_what_is_left_of_it(client: Any, server: Any) -> None:
+    def slow_at_first(request: httpx.Request) -> httpx.Response:
+        if len(server.requests) > 1:
+            return _predict(request)
+        time.sleep(0.02)
+        raise httpx.ReadError("broke")
+
+    server.routes.clear()
+    server.on("POST", ROUTE, slow_at_first)
     client.predict("m", [("a", b"1")], deadline_s=2.5)
-    assert server.requests[0].headers["x-deadline-ms"] == "2500"
+    first, second = (int(request.headers["x-deadline-ms"]) for request in server.requests)
+    assert second <= first - 20 and first <= 2500
+
+
+def _busy(seconds: str) -> httpx.Response:
+    return httpx.Response(429, json={"code": "overloaded", "detail": "busy"}, headers={"retry-after": seconds})
+
+
+def test_a_server_that_says_when_is_asked_then(client: Any, server: Any) -> None:
+    server.faults = [("POST", _busy("3"))] * 3
+    client.predict("m", [("a", b"1")])
+    assert server.waits == [3.0] * 3
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(client: Any, server: Any) -> None:
+    server.faults = [("POST", _busy("3"))]
+    with pytest.raises(OverloadedError, match="busy"):
+        client.predict("m", [("a", b"1")], deadline_s=2)
+    assert server.waits == []
+
+
+def test_batches_stay_with_the_version_that_answered_first(client: Any, server: Any) -> None:
+    client.predict("m", [(f"n{i}", b"x") for i in range(6)])
+    paths = [request.url.path for request in server.requests]
+    assert paths == ["/inference/v1/models/m/predict", "/inference/v1/models/m/versions/1/predict"]
+
+
+def test_an_image_that_is_too_large_costs_the_others_nothing(client: Any, server: Any) -> None:
+    def predict(request: httpx.Request) -> httpx.Response:
+        if _names(request) == ["big"]:
+            return httpx.Response(413, json={"code": "too_large", "detail": "larger"})
+        return _predict(request)
+
+    server.routes.clear()
+    server.on("POST", ROUTE, predict)
+    response = client.predict("m", [("a", b"1"), ("big", b"x" * 200), ("c", b"3")])
+    assert [r.error.code if r.error else None for r in response.results] == [None, "too_large", None]

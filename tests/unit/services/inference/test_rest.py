@@ -276,6 +276,7 @@ async def test_openapi_describes_bodies_and_problems(http: httpx.AsyncClient) ->
         "image/*",
         "application/octet-stream",
         "multipart/form-data",
+        "application/json",
     }
     assert {"413", "422", "429", "503", "504"} <= operation["responses"].keys()
     assert list(operation["responses"]["422"]["content"]) == ["application/problem+json"]

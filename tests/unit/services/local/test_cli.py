@@ -8,11 +8,9 @@ import pytest
 from rich.console import Console
 
 from aimic.client import Wait
-from aimic.domain.prediction import Answer, ImageError, ImageResult, PredictResponse
 from aimic.errors import UnavailableError
 from services.local.__main__ import main, spread_networks
 from services.local.cli.models import reference
-from services.local.cli.predict import as_csv
 from services.local.cli.session import Waits, err, out, table
 
 
@@ -91,19 +89,6 @@ def test_networks_may_be_written_as_a_list() -> None:
 def test_a_model_reference_is_a_name_with_or_without_version() -> None:
     assert reference("cells-vgg16") == ("cells-vgg16", None)
     assert reference("cells-vgg16:3") == ("cells-vgg16", 3)
-
-
-def test_csv_has_every_class_and_no_cell_that_a_spreadsheet_would_run() -> None:
-    answer = Answer(
-        label="=cmd()", probabilities={"=cmd()": 0.75, "b": 0.25}, model="m", version=1,
-        bundle_hash="ab", executor="e", request_id="r",
-    )  # fmt: skip
-    bad = ImageResult(index=1, error=ImageError(code="unreadable_image", message="Not an image."))
-    response = PredictResponse(model="m", version=1, request_id="r", results=(ImageResult(index=0, answer=answer), bad))
-    lines = as_csv(response, [Path("+x.png"), Path("y.txt")]).splitlines()
-    assert lines[0] == "file,label,p_'=cmd(),p_b,abstained,reason,error,model,bundle"
-    assert lines[1] == "'+x.png,'=cmd(),0.750000,0.250000,False,,,m:1,ab"
-    assert lines[2] == "y.txt,,,,,,Not an image.,,"
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,158 @@
+"""Images named instead of sent: samples of a data set, got with the caller's own credential."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from services.inference.app import Service
+from services.inference.rest.application import application
+from services.inference.rest.references import Samples
+
+pytestmark = pytest.mark.anyio
+Picture = Callable[..., bytes]
+KEY = "secret"
+
+
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+class Ingest:
+    """The samples of one data set, and what was asked for."""
+
+    def __init__(self, *stored: bytes) -> None:
+        self.stored = {hash_of(data): data for data in stored}
+        self.asked: list[httpx.Request] = []
+        self.away = False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        if self.away:
+            raise httpx.ConnectError("refused")
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return httpx.Response(403, json={"code": "forbidden", "detail": "You may not."})
+        place, _, sha256 = request.url.path.removesuffix("/image").rpartition("/")
+        if place != "/api/v1/datasets/blood/samples" or sha256 not in self.stored:
+            return httpx.Response(404, json={"code": "not_found", "detail": "There is no such sample."})
+        return httpx.Response(200, content=self.stored[sha256])
+
+
+@pytest.fixture(scope="module")
+async def parts(
+    tmp_path_factory: pytest.TempPathFactory, running: Any, export: Any, until: Any, shelf_class: Any
+) -> AsyncIterator[Service]:
+    shelf = shelf_class()
+    made = export(1)
+    shelf.put("cells", 1, made.file, made.hash, "serving")
+    limits = {"image_bytes": 100_000, "request_bytes": 300_000, "request_images": 5, "body_bytes": 600_000}
+    async with running(tmp_path_factory.mktemp("home"), shelf, **limits) as parts:
+        await until(lambda: parts.reconciler.not_ready() is None)
+        yield parts
+
+
+@pytest.fixture
+def ingest(picture: Picture) -> Ingest:
+    return Ingest(*(picture(number) for number in range(3)))
+
+
+class Asks:
+    """POSTs a JSON body."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def __call__(self, body: Any, key: str = KEY) -> httpx.Response:
+        path = "/inference/v1/models/cells/predict"
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        return await self._http.post(path, content=json.dumps(body), headers=headers)
+
+
+@pytest.fixture
+async def ask(parts: Service, ingest: Ingest) -> AsyncIterator[Asks]:
+    settings = parts.settings.model_copy(update={"api_key": SecretStr(KEY)})
+    http = httpx.AsyncClient(transport=httpx.MockTransport(ingest), base_url="http://ingest")
+    app = application(settings, parts.plane, Samples(http))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as made:
+        yield Asks(made)
+
+
+async def test_samples_are_answered_like_the_same_images_sent(ask: Asks, ingest: Ingest) -> None:
+    names = list(ingest.stored)[::-1]
+    answer = await ask({"dataset": "blood", "samples": names})
+    assert answer.status_code == 200
+    assert [result["name"] for result in answer.json()["results"]] == names
+    assert all(result["answer"]["label"] for result in answer.json()["results"])
+    assert {request.headers["authorization"] for request in ingest.asked} == {f"Bearer {KEY}"}
+
+
+async def test_the_callers_credential_is_what_counts(parts: Service, ingest: Ingest, ask: Asks) -> None:
+    assert (await ask({"dataset": "blood", "samples": list(ingest.stored)}, key="wrong")).status_code == 401
+    assert ingest.asked == []
+    # An installation without a key: none is sent on, and none of our own is put in its place.
+    http = httpx.AsyncClient(transport=httpx.MockTransport(ingest), base_url="http://ingest")
+    app = application(parts.settings, parts.plane, Samples(http))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as made:
+        body = {"dataset": "blood", "samples": list(ingest.stored)}
+        answer = await made.post("/inference/v1/models/cells/predict", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert all("authorization" not in request.headers for request in ingest.asked)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"dataset": "other", "samples": ["ab" * 32]}, 404, "no such sample"),
+        ({"dataset": "../models", "samples": ["ab" * 32]}, 404, "no such sample"),
+        ({"dataset": "..", "samples": ["ab" * 32]}, 422, "dataset"),
+        ({"dataset": "blood", "samples": []}, 422, "samples"),
+        ({"dataset": "blood", "samples": ["../x"]}, 422, "samples.0"),
+        ({"dataset": "blood", "samples": ["ab" * 32], "version": 1}, 422, "version"),
+        ({"s3": "s3://bucket/key"}, 422, "dataset"),
+        ([], 422, "names samples"),
+        ({"dataset": "blood", "samples": ["ab" * 32] * 6}, 413, "At most 5 images"),
+    ],
+)
+async def test_what_cannot_be_is_said(ask: Asks, body: Any, status: int, words: str) -> None:
+    answer = await ask(body)
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
+
+
+async def test_a_name_of_a_data_set_leads_nowhere_else(ask: Asks, ingest: Ingest) -> None:
+    await ask({"dataset": "../../x?y#z", "samples": ["ab" * 32]})
+    (request,) = ingest.asked
+    assert request.url.raw_path == b"/api/v1/datasets/..%2F..%2Fx%3Fy%23z/samples/" + b"ab" * 32 + b"/image"
+
+
+async def test_ingest_away(ask: Asks, ingest: Ingest) -> None:
+    ingest.away = True
+    answer = await ask({"dataset": "blood", "samples": list(ingest.stored)})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "can't be reached" in answer.json()["detail"]
+
+
+async def test_limits_hold_for_samples_too(ask: Asks, ingest: Ingest) -> None:
+    one, many = b"x" * 100_001, [bytes([number]) * 90_000 for number in range(4)]
+    ingest.stored = {hash_of(data): data for data in (one, *many)}
+    answer = await ask({"dataset": "blood", "samples": [hash_of(one)]})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    answer = await ask({"dataset": "blood", "samples": [hash_of(data) for data in many]})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_other_bytes_than_were_stored_are_not_used(ask: Asks, ingest: Ingest) -> None:
+    ingest.stored["ab" * 32] = b"something else"
+    answer = await ask({"dataset": "blood", "samples": ["ab" * 32]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "corrupt")
+
+
+async def test_where_samples_cannot_be_got_images_are_to_be_sent(parts: Service) -> None:
+    app = application(parts.settings, parts.plane)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as made:
+        answer = await made.post("/inference/v1/models/cells/predict", json={})
+    assert answer.status_code == 422 and "is not taken" in answer.json()["detail"]
