@@ -76,7 +76,7 @@ class Asks:
 async def ask(parts: Service, ingest: Ingest) -> AsyncIterator[Asks]:
     settings = parts.settings.model_copy(update={"api_key": SecretStr(KEY)})
     http = httpx.AsyncClient(transport=httpx.MockTransport(ingest), base_url="http://ingest")
-    app = application(settings, parts.plane, Samples(http))
+    app = application(settings, parts.plane, samples=Samples(http))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as made:
         yield Asks(made)
 
@@ -95,7 +95,7 @@ async def test_the_callers_credential_is_what_counts(parts: Service, ingest: Ing
     assert ingest.asked == []
     # An installation without a key: none is sent on, and none of our own is put in its place.
     http = httpx.AsyncClient(transport=httpx.MockTransport(ingest), base_url="http://ingest")
-    app = application(parts.settings, parts.plane, Samples(http))
+    app = application(parts.settings, parts.plane, samples=Samples(http))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as made:
         body = {"dataset": "blood", "samples": list(ingest.stored)}
         answer = await made.post("/inference/v1/models/cells/predict", json=body)
