@@ -58,7 +58,7 @@ test-long: install-dev servers ## The tests that are too slow for `make test`; t
 	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers tests/e2e -v 2>&1 | tee docs/long.txt
 
 rolling: install-dev ## 100,000 requests while versions are promoted and rolled back (REQUESTS=…): docs/rolling.txt
-	set -o pipefail; AIMIC_TEST_REQUESTS=$(or $(REQUESTS),100000) $(PYTEST) -m long tests/serving/test_rolling.py -v \
+	set -o pipefail; AIMIC_TEST_REQUESTS=$(or $(REQUESTS),100000) $(PYTEST) -m long tests/serving/test_rolling.py -v -s \
 		2>&1 | tee docs/rolling.txt
 
 faults: install-dev servers ## Run N (40) histories of faults on the real servers; the last output is kept in docs/faults.txt; SEED=… replays one

@@ -12,7 +12,7 @@ from tests.servers.behind import Service, until
 from tests.serving.callers import Said, over_grpc, over_rest
 from tests.serving.versions import PICTURES, Version, picture
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]  # the servers' start counts too
 BACK_S = 60.0
 AWAY = 'aimic_inference_server_up{server="ingest"}'
 

@@ -20,6 +20,7 @@ LONGEST_S = 3600.0
 LONG = int(os.environ.get("AIMIC_TEST_REQUESTS", "100000"))
 
 
+@pytest.mark.timeout(600)
 def test_no_request_fails_while_versions_are_promoted_and_rolled_back(
     processes: Callable[..., tuple[Service, Service]],
     publish: Callable[[Service, Service], None],
