@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long up lint types metrics protos protos-check openapi openapi-check format install install-dev servers faults bench large chaos clean
+.PHONY: help demo test test-long up lint types metrics protos protos-check openapi openapi-check format install install-dev servers rolling faults bench large chaos clean
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -18,8 +18,9 @@ test: ## Install everything that is needed and pass every check and test
 	$(TIMED) installs $(MAKE) --no-print-directory --jobs=2 --output-sync=line install-dev servers
 	$(TIMED) spine $(MAKE) --no-print-directory check-spine
 	$(TIMED) servers $(MAKE) --no-print-directory check-servers
+	$(TIMED) serving $(MAKE) --no-print-directory check-serving
 
-.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults
+.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
 # Two lanes for two cores: what runs inside the test process (the ten networks' training too), with the records on
 # PostgreSQL, beside the contracts over every adapter and what starts the platform's real processes.
@@ -43,6 +44,10 @@ check-on-servers:
 check-faults:
 	$(BIN)/python -m tests.faults --seconds 480
 
+# Inference pods as real processes. They take both cores for themselves, so there is one lane.
+check-serving:
+	$(PYTEST) -m "not long" tests/serving
+
 up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=servers: on real servers)
 	$(BIN)/aimic up $(if $(PROFILE),--profile $(PROFILE))
 
@@ -51,6 +56,10 @@ servers: ## Get PostgreSQL, Kafka, MinIO, Toxiproxy and Prometheus for this mach
 
 test-long: install-dev servers ## The tests that are too slow for `make test`; their last output is kept in docs/long.txt
 	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers tests/e2e -v 2>&1 | tee docs/long.txt
+
+rolling: install-dev ## 100,000 requests while versions are promoted and rolled back (REQUESTS=…): docs/rolling.txt
+	set -o pipefail; AIMIC_TEST_REQUESTS=$(or $(REQUESTS),100000) $(PYTEST) -m long tests/serving/test_rolling.py -v -s \
+		2>&1 | tee docs/rolling.txt
 
 faults: install-dev servers ## Run N (40) histories of faults on the real servers; the last output is kept in docs/faults.txt; SEED=… replays one
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--number $(or $(N),40) --keep docs/faults.txt)

@@ -22,6 +22,10 @@ Key = tuple[str, str, int]
 ON_DEMAND = "It is loaded when it is first asked for."
 LOADING = "It is being fetched and checked."
 
+SOON_S = 15.0
+LATER_S = 600.0
+_MOST_DOUBLINGS = 10
+
 
 @dataclass(slots=True, eq=False)
 class Model:
@@ -58,6 +62,8 @@ class Served:
     state: State = "loading"
     reason: str | None = None
     model: Model | None = None
+    waiting: int = 0
+    """Requests that wait for its model to be loaded."""
     failures: int = 0
     retry_at: float = 0.0
     """When loading may be tried again (monotonic seconds)."""
@@ -86,11 +92,11 @@ class Served:
         if self.state == "loading":
             self.failures, self.retry_at = 0, 0.0
 
-    def failed(self, reason: str, *, refused: bool) -> None:
-        """It couldn't be loaded, for `reason` in plain words; the next try waits longer each time."""
+    def failed(self, reason: str, *, refused: bool, longest_s: float = SOON_S) -> None:
+        """It couldn't be loaded, for `reason` in plain words; the next try waits longer each time, to `longest_s`."""
         self.state, self.reason, self.model = "refused" if refused else "loading", reason, None
         self.failures += 1
-        self.retry_at = time.monotonic() + min(600.0 if refused else 15.0, 2.0**self.failures)
+        self.retry_at = time.monotonic() + min(longest_s, 2.0 ** min(self.failures, _MOST_DOUBLINGS))
 
 
 class Catalogue:
@@ -158,9 +164,18 @@ class Catalogue:
         current = set(self._current.values())
         return any(served.serving or served.key in current for served in self.holders(bundle_hash))
 
-    def unsettled(self) -> list[Served]:
-        """Serving versions that are neither ready nor refused, and for which no earlier one answers."""
+    def awaited(self, bundle_hash: str) -> bool:
+        """Whether requests wait for this model: one that was just loaded for them has not been used by them yet."""
+        return any(served.waiting for served in self.holders(bundle_hash))
+
+    def unsettled(self, *, alone: bool) -> list[Served]:
+        """Serving versions that are neither ready nor refused, and for which no earlier one answers.
+
+        `alone`, without the registry, one that could not be fetched keeps nobody waiting for what is here.
+        """
         waiting = [served for served in self if served.serving and served.state == "loading"]
+        if alone and any(served.serving and served.model is not None for served in self):
+            waiting = [served for served in waiting if not served.failures]
         return [served for served in waiting if self._before(served).model is None]
 
     def _before(self, serving: Served) -> Served:

@@ -1,17 +1,19 @@
 """Versions become models in memory: fetched, verified, loaded and warmed before they take a request."""
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Coroutine
 
 from aimic import faults
 from aimic.domain.model import ServingEntry
 from aimic.errors import AimicError, CorruptError, InvalidInputError, NotFoundError, TooLargeError, UnavailableError
 from services.inference.bundles import BundleStore
-from services.inference.catalogue import Catalogue, Model, Served
+from services.inference.catalogue import LATER_S, SOON_S, Catalogue, Model, Served
 from services.inference.deadline import Deadline
 from services.inference.executors import Executors
-from services.inference.memory import Memory
+from services.inference.memory import Memory, NoRoomError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class Loader:
         self._memory = memory
         self._executors = executors
         self._loading: dict[str, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     async def ensure(self, site: str, name: str, version: int | None, deadline: Deadline) -> tuple[Served, Model]:
         """The version and its model in memory, loading it now if need be.
@@ -42,9 +44,13 @@ class Loader:
                 return served, served.model
             if served.retry_at > time.monotonic():
                 raise _cannot(served)
-            async with deadline.during("the model was loaded"):
-                # Shielded: whoever asks next profits, even if this caller leaves.
-                await asyncio.shield(self.start(served))
+            served.waiting += 1  # so that its model doesn't make room for another before this request had it
+            try:
+                async with deadline.during("the model was loaded"):
+                    # Shielded: whoever asks next profits, even if this caller leaves.
+                    await asyncio.shield(self.start(served))
+            finally:
+                served.waiting -= 1
 
     def start(self, served: Served) -> asyncio.Task[None]:
         """Begin to load, or join the load that goes on. The task doesn't fail: see the version's state."""
@@ -53,7 +59,6 @@ class Loader:
         if task is None:
             task = asyncio.create_task(self._load(served.entry), name=f"load {bundle_hash[:12]}")
             self._loading[bundle_hash] = task
-            task.add_done_callback(lambda _: self._loading.pop(bundle_hash, None))
         return task
 
     def release(self, gone: list[Served]) -> None:
@@ -61,37 +66,47 @@ class Loader:
         for bundle_hash in {served.entry.bundle_hash for served in gone}:
             self._release_unless_held(bundle_hash)
 
+    def tidy(self) -> None:
+        """Bundles that no version stands for go from the disk: of versions that were retired while we were away."""
+        for bundle_hash in self._store.hashes():
+            if not self._memory.holds(bundle_hash):
+                self._release_unless_held(bundle_hash)
+
     async def close(self) -> None:
         """Stop what goes on."""
-        tasks = [*self._loading.values(), *self._leaving]
+        tasks = [*self._loading.values(), *self._background]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _load(self, entry: ServingEntry) -> None:
         bundle_hash = entry.bundle_hash
+        try:
+            await self._try(entry)
+        finally:
+            del self._loading[bundle_hash]  # in one breath with the outcome: who asks now begins anew
+        self._release_unless_held(bundle_hash)  # it may have been retired meanwhile
+        self._later(self._memory.trim(), "trim")
+
+    async def _try(self, entry: ServingEntry) -> None:
+        bundle_hash = entry.bundle_hash
         started = time.monotonic()
         try:
-            model = await self._open(entry)
-        except _FINAL as error:
-            logger.warning("bundle refused", extra={"bundle": bundle_hash, "reason": error.message})
-            await self._store.discard(bundle_hash)
-            self._failed(bundle_hash, error.message, refused=True)
-        except AimicError as error:
-            logger.warning("bundle not loaded", extra={"bundle": bundle_hash, "reason": error.message})
-            self._failed(bundle_hash, error.message)
-        except Exception:
-            logger.exception("bundle not loaded", extra={"bundle": bundle_hash})
-            self._failed(bundle_hash, "It could not be loaded; this service's log says why.")
+            # In memory already: another version stands for the same bundle, or it was about to leave.
+            model = self._memory.take(bundle_hash) or await self._open(entry)
+        except Exception as error:
+            await self._failed(entry, error)
         else:
             faults.point("inference.loaded")
-            self._took(bundle_hash, model)
+            for served in self._catalogue.holders(bundle_hash):
+                served.ready(model)
+            self._catalogue.refresh()
             seconds = round(time.monotonic() - started, 3)
             logger.info("model ready", extra={"bundle": bundle_hash, "seconds": seconds})
 
     async def _open(self, entry: ServingEntry) -> Model:
         cached = self._store.has(entry.bundle_hash)
-        directory = await self._store.fetch(entry)
+        directory = await self._store.fetch(entry, self._needed)
         faults.point("inference.loading")
         executor = await self._executors.of(entry, directory)
         try:
@@ -102,29 +117,49 @@ class Loader:
         # Our own copy went bad on the disk: the registry's may be whole.
         logger.warning("the copy on disk is damaged; it is fetched again", extra={"bundle": entry.bundle_hash})
         await self._store.discard(entry.bundle_hash)
-        return await self._memory.open(entry.bundle_hash, await self._store.fetch(entry), executor)
+        return await self._memory.open(
+            entry.bundle_hash, await self._store.fetch(entry, self._needed), executor
+        )
 
-    def _took(self, bundle_hash: str, model: Model) -> None:
-        for served in self._catalogue.holders(bundle_hash):
-            served.ready(model)
-        self._catalogue.refresh()
-        self._release_unless_held(bundle_hash)  # it may have been retired while it was loaded
+    def _needed(self, bundle_hash: str) -> bool:
+        """Whether a bundle must stay on the disk, however full that is."""
+        in_use = self._memory.holds(bundle_hash) or bundle_hash in self._loading
+        return in_use or self._catalogue.pinned(bundle_hash)
 
-    def _failed(self, bundle_hash: str, reason: str, *, refused: bool = False) -> None:
+    async def _failed(self, entry: ServingEntry, error: Exception) -> None:
+        """Say it in words, and when it is worth trying again."""
+        bundle_hash = entry.bundle_hash
+        reason = (
+            error.message if isinstance(error, AimicError) else "It could not be loaded; this service's log says why."
+        )
+        unforeseen = None if isinstance(error, AimicError) else error
+        logger.warning("bundle not loaded", extra={"bundle": bundle_hash, "reason": reason}, exc_info=unforeseen)
+        final = isinstance(error, _FINAL)
+        if final:
+            with contextlib.suppress(OSError):  # a damaged one that can't be removed is found out again
+                await self._store.discard(bundle_hash)
+        # What serves and has no room is refused: else we were never ready, for those that have.
+        refused = final or (isinstance(error, NoRoomError) and self._catalogue.pinned(bundle_hash))
         for served in self._catalogue.holders(bundle_hash):
-            served.failed(reason, refused=refused)
+            if isinstance(error, NotFoundError) and served.entry.bundle_url != entry.bundle_url:
+                continue  # the same bundle as another version, which was not asked for
+            served.failed(reason, refused=refused, longest_s=LATER_S if final else SOON_S)
         self._catalogue.refresh()
 
     def _release_unless_held(self, bundle_hash: str) -> None:
-        if not self._catalogue.holders(bundle_hash):
-            task = asyncio.create_task(self._release(bundle_hash), name=f"release {bundle_hash[:12]}")
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+        if not self._catalogue.holders(bundle_hash) and bundle_hash not in self._loading:
+            self._later(self._release(bundle_hash), f"release {bundle_hash[:12]}")
 
     async def _release(self, bundle_hash: str) -> None:
         await self._memory.release(bundle_hash)
-        if not self._catalogue.holders(bundle_hash):
+        held = self._catalogue.holders(bundle_hash) or self._memory.holds(bundle_hash)
+        if not held and bundle_hash not in self._loading:
             await self._store.discard(bundle_hash)
+
+    def _later(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
 def _cannot(served: Served) -> UnavailableError:

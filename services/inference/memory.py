@@ -1,13 +1,14 @@
-"""The models in memory: opened with proof, bounded in number, drained before they go."""
+"""The models in memory: opened with proof, bounded in number and bytes, drained before they go."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from aimic.errors import CorruptError, OverloadedError
+from aimic.errors import AimicError, CorruptError, OverloadedError
 from aimic.nets import bundle
 from aimic.nets.bundle import BundleInfo
 from aimic.ports.predictor import LoadedModel, Predictor
@@ -18,42 +19,70 @@ from services.inference.seen import in_memory
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
+_MIB = 2**20
+_MOMENT_S = 0.01
+
+
+class NoRoomError(OverloadedError):
+    """There is no memory for one more model, and those that are there must stay."""
+
 
 class Memory:
-    """At most `limit` models, those that serve pinned; of the others the least recently used makes room."""
+    """At most `limit` models in `limit_bytes`. Those that serve stay; of the others the least recently used makes room.
+
+    More may serve than `limit`, but not in more than `limit_bytes`: beyond those this process would be killed, and
+    everything with it.
+    """
 
     def __init__(
-        self, catalogue: Catalogue, predictor: Predictor, batcher: Callable[[str], Batcher], limit: int
+        self,
+        catalogue: Catalogue,
+        predictor: Predictor,
+        batcher: Callable[[str], Batcher],
+        limit: int,
+        limit_bytes: int,
     ) -> None:
         self._catalogue = catalogue
         self._predictor = predictor
         self._batcher = batcher
         self._limit = limit
+        self._limit_bytes = limit_bytes
         self._models: dict[str, Model] = {}
-        self._opening: set[str] = set()
-        # One at a time: a load needs memory twice over, and the order of loads and unloads must hold.
+        # One load or unload at a time: a load needs memory twice over, and room that was made is for one.
+        self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "loading")
+
+    def holds(self, bundle_hash: str) -> bool:
+        """Whether the bundle's model is in memory."""
+        return bundle_hash in self._models
+
+    def take(self, bundle_hash: str) -> Model | None:
+        """The bundle's model if it is in memory; one that was about to leave stays."""
+        model = self._models.get(bundle_hash)
+        if model is not None:
+            model.leaving = False
+        return model
 
     async def open(self, bundle_hash: str, directory: Path, executor: str | None = None) -> Model:
         """The bundle's model, ready to answer, run with `executor` (see Predictor.load).
 
-        CorruptError when the bundle is not what it says it is.
-        One that was about to leave stays.
+        CorruptError when the bundle is not what it says it is, NoRoomError when too much else must stay in memory.
         """
-        known = self._models.get(bundle_hash)
-        if known is not None:
-            known.leaving = False
-            return known
-        self._opening.add(bundle_hash)
-        try:
-            await self._make_room(bundle_hash)
-            info, loaded = await self._in_thread(self._read, directory, bundle_hash, executor)
-        finally:
-            self._opening.discard(bundle_hash)
-        model = Model(info, loaded, self._batcher(bundle_hash))
-        self._models[bundle_hash] = model
-        in_memory(model.loaded for model in self._models.values())
-        return model
+        async with self._turn:
+            known = self.take(bundle_hash)
+            if known is not None:
+                return known
+            await self._make_room(bundle_hash, await self._in_thread(_weights_bytes, directory))
+            try:
+                info, loaded = await self._in_thread(self._read, directory, bundle_hash, executor)
+            except Exception:
+                with contextlib.suppress(AimicError):  # the first error is the one to tell
+                    await self._in_thread(self._predictor.unload, bundle_hash)  # it may have been loaded half
+                raise
+            model = Model(info, loaded, self._batcher(bundle_hash))
+            self._models[bundle_hash] = model
+            in_memory(model.loaded for model in self._models.values())
+            return model
 
     async def release(self, bundle_hash: str) -> None:
         """Unload once the last request is answered, unless somebody wants it again by then."""
@@ -64,46 +93,78 @@ class Memory:
         while model.in_use and model.leaving:
             model.idle.clear()
             await model.idle.wait()
-        # Not if it was opened again meanwhile, or is gone already.
-        if model.leaving and self._models.get(bundle_hash) is model:
-            await self._unload(bundle_hash, model)
+        async with self._turn:
+            # Not if it was opened again meanwhile, or is gone already.
+            if model.leaving and self._models.get(bundle_hash) is model:
+                await self._unload(bundle_hash)
+
+    async def trim(self) -> None:
+        """Go back under the limits, which a version that must serve may have passed."""
+        async with self._turn:
+            while self._over() and (leaver := self._least_used()) is not None:
+                await self._unload(leaver)
 
     async def close(self) -> None:
         """Close every queue and free every model."""
-        for model in self._models.values():
+        for model in tuple(self._models.values()):
             await model.batcher.close()
         self._models.clear()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _make_room(self, newcomer: str) -> None:
-        while len(self._models) >= self._limit:
-            idle = [
-                (model.used_at, bundle_hash)
-                for bundle_hash, model in self._models.items()
-                if not model.in_use and not model.leaving and not self._catalogue.pinned(bundle_hash)
-            ]
-            if not idle and self._catalogue.pinned(newcomer):
-                logger.warning("more models serve than the limit on models in memory", extra={"limit": self._limit})
+    async def _make_room(self, newcomer: str, needed: int) -> None:
+        """NoRoomError, before anybody went in vain, when what must stay leaves no room."""
+        serves = self._catalogue.pinned(newcomer)
+        staying = [model for bundle_hash, model in self._models.items() if self._catalogue.pinned(bundle_hash)]
+        # One more may serve where only the number is passed, or where it is alone: it is then all that there is.
+        if not (serves and not staying) and _bytes(staying) + needed > self._limit_bytes:
+            raise self._no_room(staying, needed)
+        if not serves and len(staying) >= self._limit:
+            raise self._no_room(staying, needed)
+        while self._over(1, needed):
+            leaver = self._least_used()
+            if leaver is not None:
+                await self._unload(leaver)
+            elif all(self._catalogue.pinned(bundle_hash) for bundle_hash in self._models):
+                logger.warning("what serves is over the limits on memory for models", extra={"bundle": newcomer})
                 return
-            if not idle:
-                raise OverloadedError(
-                    "As many models are in memory as this service may hold, and all of them are in use. "
-                    "Ask again, or let the administrator raise AIMIC_INFERENCE_MODELS.",
-                    retry_after_s=5,
-                )
-            leaver = min(idle)[1]
-            logger.info("model makes room", extra={"bundle": leaver})
-            await self._unload(leaver, self._models[leaver])
+            else:
+                await asyncio.sleep(_MOMENT_S)  # until those who waited for it have used it
 
-    async def _unload(self, bundle_hash: str, model: Model) -> None:
+    def _no_room(self, staying: list[Model], needed: int) -> NoRoomError:
+        return NoRoomError(
+            f"It needs {needed // _MIB + 1} MiB of memory. The {len(staying)} models that serve hold "
+            f"{_bytes(staying) // _MIB} of the {self._limit_bytes // _MIB} MiB for models (at most {self._limit}). "
+            "What served goes on, and it is tried again by itself: retire what is no longer used, or let the "
+            "administrator raise AIMIC_INFERENCE_MODELS and AIMIC_INFERENCE_MODELS_BYTES.",
+            retry_after_s=5,
+        )
+
+    def _over(self, models: int = 0, needed: int = 0) -> bool:
+        held = self._models.values()
+        return len(held) + models > self._limit or _bytes(held) + needed > self._limit_bytes
+
+    def _least_used(self) -> str | None:
+        """Who goes next, rather an idle one; None when all must stay, for now or as long as they serve."""
+        free = [
+            (model.in_use > 0, model.used_at, bundle_hash)
+            for bundle_hash, model in self._models.items()
+            if not self._catalogue.pinned(bundle_hash) and not self._catalogue.awaited(bundle_hash)
+        ]
+        return min(free)[2] if free else None
+
+    async def _unload(self, bundle_hash: str) -> None:
+        """Nobody finds it any more; it goes when its last request is answered."""
+        model = self._models.pop(bundle_hash)
         model.leaving = True
-        self._models.pop(bundle_hash, None)
         for served in self._catalogue.holders(bundle_hash):
             served.unloaded()
+        logger.info("model goes", extra={"bundle": bundle_hash})
         in_memory(model.loaded for model in self._models.values())
+        while model.in_use:
+            model.idle.clear()
+            await model.idle.wait()
         await model.batcher.close()
-        if bundle_hash not in self._models and bundle_hash not in self._opening:
-            await self._in_thread(self._predictor.unload, bundle_hash)
+        await self._in_thread(self._predictor.unload, bundle_hash)
 
     def _read(self, directory: Path, bundle_hash: str, executor: str | None) -> tuple[BundleInfo, LoadedModel]:
         info = bundle.verify(directory, bundle_hash)
@@ -115,3 +176,12 @@ class Memory:
 
     async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def _bytes(models: Iterable[Model]) -> int:
+    return sum(model.loaded.memory_bytes for model in models)
+
+
+def _weights_bytes(directory: Path) -> int:
+    """What a bundle's model will take, about: nearly all of its files is tensors, which are held as they are stored."""
+    return sum(file.stat().st_size for file in (directory / "weights").glob("*.safetensors"))

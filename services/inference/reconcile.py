@@ -80,6 +80,7 @@ class Reconciler:
             self._here()
             self._loader.release(self._catalogue.apply(wanted))
             await asyncio.to_thread(self._snapshot.store, Wanted(items=wanted, answering=self._catalogue.answering()))
+            self._loader.tidy()
         finally:
             self._asked = True
             self._stepped.set()
@@ -107,7 +108,7 @@ class Reconciler:
         answer do (see Prober.trouble).
         """
         if not self._settled:
-            waiting = self._catalogue.unsettled()
+            waiting = self._catalogue.unsettled(alone=self._failures > 0)
             if waiting:
                 entry = waiting[0].entry
                 return f"loading {entry.name} version {entry.version}: {waiting[0].reason}"
@@ -118,7 +119,9 @@ class Reconciler:
 
     def _load_what_serves(self) -> None:
         now = time.monotonic()
-        for served in self._catalogue:
+        # Those that should answer before those that do so in their place: after a restart nobody shall meet a version
+        # that was followed by another already.
+        for served in sorted(self._catalogue, key=lambda served: not served.serving):
             wanted = self._catalogue.pinned(served.entry.bundle_hash)
             if wanted and served.model is None and served.retry_at <= now:
                 self._loader.start(served)

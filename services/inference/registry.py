@@ -1,5 +1,6 @@
 """What the registry (ingest) says should be served, and its bundles. It may be away; serving goes on."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from aimic.errors import CorruptError, NotFoundError, TooLargeError, Unavailable
 LIST = "/api/v1/serving"
 _TIMEOUT = httpx.Timeout(15.0, connect=2.0)
 _MOST_PAGES = 1000
+Room = Callable[[int], Awaitable[None]]
+"""Makes room for a file of so many bytes, or raises."""
 
 
 def client(url: str, key: str | None) -> httpx.AsyncClient:
@@ -42,11 +45,11 @@ class Registry:
                 return tuple(entries)
         raise UnavailableError("The registry's list has no end.")
 
-    async def download(self, entry: ServingEntry, file: Path) -> None:
-        """Stream the exported bundle to `file`, going on where a connection broke.
+    async def download(self, entry: ServingEntry, file: Path, room: Room) -> None:
+        """Stream the exported bundle to `file`, going on where a connection broke; `room` is asked before.
 
         UnavailableError when the registry is away, NotFoundError when it has no such file, TooLargeError
-        beyond the limit, CorruptError for an address that isn't the registry's.
+        beyond the limit, CorruptError for an address that isn't the registry's, and what `room` raises.
         """
         if not entry.bundle_url.startswith("/") or entry.bundle_url.startswith("//"):
             raise CorruptError("The bundle's address leads away from the registry, so it was not followed.")
@@ -54,7 +57,7 @@ class Registry:
         while (now := file.stat().st_size if file.exists() else 0) > have:
             have = now
             try:
-                return await self._fetch(entry.bundle_url, file, have)
+                return await self._fetch(entry.bundle_url, file, have, room)
             except httpx.HTTPError as error:
                 # What came is kept, and the rest asked for, as long as each try brings some more.
                 reason = error
@@ -72,25 +75,29 @@ class Registry:
         except (httpx.HTTPError, ValueError) as error:
             raise UnavailableError(f"The registry did not say what to serve: {_words(error)}") from error
 
-    async def _fetch(self, url: str, file: Path, have: int) -> None:
+    async def _fetch(self, url: str, file: Path, have: int, room: Room) -> None:
         headers = {"range": f"bytes={have}-"} if have else {}
         async with self._http.stream("GET", url, headers=headers) as answer:
             if answer.status_code == httpx.codes.NOT_FOUND:
                 raise NotFoundError("The registry no longer has this bundle's file.")
             answer.raise_for_status()
-            rest = answer.status_code == httpx.codes.PARTIAL_CONTENT
-            await self._save(answer, file, have if rest else 0)
+            begins = have if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
+            size = begins + int(answer.headers.get("content-length", 0))
+            self._check_size(size)
+            await room(size)
+            await self._save(answer, file, begins)
 
     async def _save(self, answer: httpx.Response, file: Path, have: int) -> None:
         size = have
         with file.open("ab" if have else "wb") as target:
             async for piece in answer.aiter_bytes():
                 size += len(piece)
-                if size > self._most_bytes:
-                    raise TooLargeError(
-                        f"The bundle is larger than the {self._most_bytes // 1024**2:,} MiB that are taken."
-                    )
+                self._check_size(size)
                 target.write(piece)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most_bytes:
+            raise TooLargeError(f"The bundle is larger than the {self._most_bytes // 1024**2:,} MiB that are taken.")
 
 
 def _words(error: Exception) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from aimic.settings import Settings as SharedSettings
 from aimic.settings import available_cpus
+from services.inference.cgroups import memory_limit
 
 MIB = 1024 * 1024
 
@@ -88,3 +89,14 @@ class Settings(SharedSettings):
     laboratory's system unless that was approved."""
     inference_measuring_s: float = Field(300.0, gt=0)
     """How long measuring one model may take; then eager torch serves it, and the next load tries again."""
+    inference_models_bytes: int | None = Field(None, gt=0)
+    """Memory for models, in bytes, by what each says that it takes. By default half of what this process may use: of
+    the pod's limit, or of the machine's memory where there is none."""
+    inference_disk_bytes: int = Field(16 * 1024 * MIB, gt=0)
+    """Disk for bundles, one that is being fetched included. Beyond it those go that don't serve and are not in memory,
+    the least recently used first."""
+
+    @property
+    def models_bytes(self) -> int:
+        """Memory for models, in bytes."""
+        return self.inference_models_bytes or memory_limit() // 2

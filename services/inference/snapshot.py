@@ -40,9 +40,21 @@ class Snapshot:
             return None
 
     def store(self, wanted: Wanted) -> None:
-        """Replace the file, durably, if the list changed."""
+        """Replace the file, durably, if the list changed. A disk that doesn't take it keeps nobody from serving."""
         if wanted == self._stored:
             return
+        try:
+            self._replace(wanted)
+        except OSError as error:
+            logger.warning(
+                "the list of models could not be stored; a restart without the registry would serve the last one that "
+                "was",
+                extra={"cause": str(error)},
+            )
+        else:
+            self._stored = wanted
+
+    def _replace(self, wanted: Wanted) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._file.with_suffix(".new")
         with fresh.open("w") as target:
@@ -50,4 +62,3 @@ class Snapshot:
             target.flush()
             os.fsync(target.fileno())
         fresh.replace(self._file)
-        self._stored = wanted

@@ -19,7 +19,7 @@ from services.local.servers.ports import free_ports
 from services.local.servers.postgres import Postgres
 from services.local.servers.toxiproxy import Proxy, Toxiproxy
 
-READY_S = 60.0
+READY_S = 120.0
 
 
 class Behind:
@@ -55,7 +55,7 @@ class Service:
 
     def __init__(self, name: str, home: Path, environment: dict[str, str]) -> None:
         self.name = name
-        self.port, self.ops_port, grpc = free_ports(3)
+        self.port, self.ops_port, self.grpc_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / f"{name}.log"
         home.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class Service:
             "AIMIC_HOME": str(home),
             f"AIMIC_{upper}_PORT": str(self.port),
             f"AIMIC_{upper}_OPS_PORT": str(self.ops_port),
-            "AIMIC_INFERENCE_GRPC_PORT": str(grpc),
+            "AIMIC_INFERENCE_GRPC_PORT": str(self.grpc_port),
             "OMP_WAIT_POLICY": "PASSIVE",
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -41,6 +41,8 @@ class Shelf:
         self.away = False
         self.busy = False
         """Lists what is to be served, but hands out no bundle just now."""
+        self.gate: asyncio.Event | None = None
+        """Bundles are handed out once it is set."""
         self.downloads = 0
         routes = [Route("/api/v1/serving", self._serving), Route("/bundles/{hash}", self._bundle)]
         self.app = Starlette(routes=routes)
@@ -76,6 +78,8 @@ class Shelf:
         if self.busy:
             return Response(status_code=503)
         self.downloads += 1
+        if self.gate is not None:
+            await self.gate.wait()
         path = self.files[request.path_params["hash"]]
         return FileResponse(path) if path.exists() else Response(status_code=404)
 
