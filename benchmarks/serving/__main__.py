@@ -18,7 +18,7 @@ from benchmarks.serving.peers import PYTHON, versions
 from benchmarks.serving.programs import NotStartedError
 from benchmarks.serving.rows import PARTS
 from benchmarks.serving.running import LostRequestsError, Run
-from benchmarks.serving.table import HEADINGS, head, load_before, markdown
+from benchmarks.serving.table import HEADINGS, head, markdown, used_by_others
 from benchmarks.serving.table3 import table3
 from benchmarks.tables import write_between_marks
 
@@ -59,14 +59,14 @@ def _measured(run: Run, part: str, wish: argparse.Namespace) -> bool:
 
 
 def _measure(run: Run, part: str, wish: argparse.Namespace) -> None:
-    began, load = time.monotonic(), load_before()
+    began, others = time.monotonic(), used_by_others()
     text = table3(run) if part == TABLE3 else markdown(HEADINGS, (line.cells for line in PARTS[part](run)))
     command = f"python -m benchmarks.serving --only {part}" + "".join(
         f" --{name} {value}" for name in CHOSEN if (value := getattr(wish, name)) is not None
     )
     peers = "" if part in ALONE else versions()
     took = f"It took {(time.monotonic() - began) / 60:.0f} min."
-    whole = f"{head(command + (' --quick' if wish.quick else ''), peers, load)} {took}\n\n{text}"
+    whole = f"{head(command + (' --quick' if wish.quick else ''), peers, others)} {took}\n\n{text}"
     print(whole, flush=True)
     if wish.results is not None:
         write_between_marks(wish.results, f"serving {part}", whole)

