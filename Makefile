@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long up lint types metrics protos protos-check openapi openapi-check format install install-dev servers rolling faults bench large chaos clean
+.PHONY: help demo test test-long up lint types metrics protos protos-check openapi openapi-check format install install-dev servers rolling faults bench bench-serving large chaos clean
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -95,6 +95,10 @@ bench: install-dev servers ## Measure this machine and write the tables of bench
 	$(BIN)/python -m benchmarks.spine
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.importing
+
+bench-serving: install-dev ## Measure serving against TorchServe, LitServe and eager torch, about an hour (ONLY="throughput overload": these parts)
+	@scripts/bench-peers.sh
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.serving $(if $(ONLY),--only $(ONLY))
 
 large: install-dev servers ## Import 100,000 images, then 20 GiB, and watch every process's memory: docs/large.txt (IMAGES=100 GIB=1)
 	$(BIN)/python -m benchmarks.large --profile servers --compress --images $(or $(IMAGES),100000) \

@@ -1,0 +1,134 @@
+"""The arithmetic and the words of benchmarks.serving, and that both sides of it do the same work."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from aimic.nets import bundle
+from aimic.nets.forward import logits_of
+from aimic.nets.preprocessing import to_pixels
+from aimic.nets.statefile import read_bundle_states
+from aimic.nets.zoo import restore
+from benchmarks.serving import eager
+from benchmarks.serving.abba import Spread, geometric, interleave, ratio, spread
+from benchmarks.serving.load import Plan, quantile, request
+from benchmarks.serving.material import BOUNDARY, CLASSES, QUICK, Material, multipart
+from benchmarks.serving.ours import Registry
+from benchmarks.serving.peers import model_file
+from benchmarks.serving.table import HEADINGS, Goal, Line, markdown, not_run
+from benchmarks.serving.table3 import row
+from services.inference.rest.multipart import ImageParts
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return Material(tmp_path_factory.mktemp("material"), QUICK)
+
+
+def test_sides_are_measured_forth_and_back_and_each_ratio_is_of_neighbours() -> None:
+    asked: list[str] = []
+    values = iter((4.0, 1.0, 2.0, 6.0, 3.0, 1.0, 1.0, 9.0))
+
+    def side(name: str) -> float:
+        asked.append(name)
+        return next(values)
+
+    measured = interleave({"A": lambda: side("A"), "B": lambda: side("B")}, 2)
+    assert "".join(asked) == "ABBAABBA"
+    assert measured == {"A": [4.0, 6.0, 3.0, 9.0], "B": [1.0, 2.0, 1.0, 1.0]}
+    assert ratio(measured["A"], measured["B"]) == Spread(3.5, 3.0, 9.0)
+    with pytest.raises(ValueError, match="shorter"):
+        ratio([1.0, 2.0], [1.0])
+
+
+def test_the_mean_of_ratios_is_geometric() -> None:
+    assert geometric([Spread(2, 1, 4), Spread(8, 4, 9)]) == pytest.approx((4, 2, 6))
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.75, 3.0), (0.99, 4.0), (0.0, 1.0)])
+def test_a_quantile_is_a_value_that_was_measured(share: float, value: float) -> None:
+    assert quantile([1.0, 2.0, 3.0, 4.0], share) == value
+
+
+def test_goals_are_judged_by_the_median_and_a_miss_says_by_how_much() -> None:
+    assert Goal(4).judged(Spread(4.0, 3.0, 5.0)) == "met"
+    assert Goal(4).judged(Spread(3.0, 2.0, 9.0)) == "missed: 0.75 of it"
+    assert Goal(2, least=False).judged(Spread(1.9, 1.0, 3.0)) == "met"
+    assert Goal(2, least=False).judged(Spread(3.0, 1.0, 3.0)) == "missed: 1.50 of it"
+
+
+def test_the_table_says_what_was_measured_and_what_could_not_be() -> None:
+    measured = Line("1 image", "a peer", Goal(4), spread([5.0, 4.0, 6.0]), "ours: 1 ms", "peer: 5 ms")
+    lines = (measured, not_run("1 image", "a peer", Goal(4), "no | such\npod"))
+    assert markdown(HEADINGS, [line.cells for line in lines]).splitlines()[2:] == [
+        "| 1 image | a peer | ≥ 4× | 5.00× (4.00–6.00) | met | ours: 1 ms | peer: 5 ms |",
+        "| 1 image | a peer | ≥ 4× | – | not run | no / such pod | – |",
+    ]
+
+
+def test_a_row_of_table_3_has_means_their_ratio_and_all_runs() -> None:
+    assert row("Net", [0.1, 0.3], [8.0, 12.0]) == ("Net", "0.200", "10.00", "50.0", "0.100, 0.300", "8.00, 12.00")
+
+
+def test_the_body_of_many_images_is_what_our_service_reads() -> None:
+    images = [b"one\r\n--", b"", b"\x00" * 300]
+    parts = ImageParts(BOUNDARY.encode(), "images", 1000, 10)
+    parts.feed(multipart(images))
+    assert [image.data for image in parts.finish()] == images
+
+
+def test_a_request_is_http_with_its_length() -> None:
+    plan = Plan(port=80, target="/predict", content_type="image/jpeg", bodies=())
+    lines = request(plan, b"body").split(b"\r\n")
+    assert lines[0] == b"POST /predict HTTP/1.1"
+    assert {b"content-type: image/jpeg", b"content-length: 4"} < set(lines)
+    assert lines[-2:] == [b"", b"body"]
+
+
+def test_the_registry_lists_hands_out_and_keeps_the_first_choice(material: Material) -> None:
+    registry = Registry(material, QUICK.networks)
+    assert material.bundle(QUICK.small).hash.encode() in (registry.get("/api/v1/serving?limit=9") or b"")
+    assert registry.get(f"/{QUICK.small}.tar") == material.bundle(QUICK.small).file.read_bytes()
+    choice = f"/api/v1/models/{QUICK.small}/versions/1/executors/some-machine"
+    assert registry.get(choice) is None
+    assert registry.put(choice, b"first") == registry.put(choice, b"second") == b"first"
+    # The next pod finds it: it is measured once for all of them.
+    assert Registry(material, QUICK.networks).get(choice) == b"first"
+    assert registry.put("/api/v1/other", b"") is None
+
+
+def test_a_script_and_our_service_do_the_same_work(material: Material) -> None:
+    network, file = QUICK.small, material.images[3]
+    question = {"network": network, "classes": len(CLASSES), "state": str(material.state(network))}
+    side = material.image_size(network)
+    with torch.inference_mode():
+        theirs = eager.build(question)(eager.read(file, eager.transform(side)).unsqueeze(0)).numpy()
+    made = material.bundle(network).file.parent / "made"
+    info = bundle.inspect(made).info
+    nets = [restore(info, state) for state in read_bundle_states(made, info)]
+    ours = logits_of(nets, to_pixels(file.read_bytes(), info.preprocessing)[None])
+    assert np.ptp(ours) > 0.1
+    np.testing.assert_allclose(ours, theirs, atol=0.01)
+
+
+@pytest.mark.parametrize("network", ["mobilenet_v2", "resnet50", "shufflenet_v2_x1_0"])
+def test_torchserves_model_file_takes_our_weights(network: str, material: Material) -> None:
+    module: dict[str, Any] = {"__name__": "model"}
+    exec(compile(model_file(network), "model.py", "exec"), module)
+    defined = [each for each in module.values() if isinstance(each, type) and each.__module__ == "model"]
+    assert len(defined) == 1
+    with torch.device("meta"):
+        net = defined[0]()
+    found = net.load_state_dict(torch.load(material.state(network), weights_only=True), assign=True)
+    assert (found.missing_keys, found.unexpected_keys) == ([], [])
