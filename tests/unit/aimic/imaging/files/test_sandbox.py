@@ -83,14 +83,16 @@ def test_a_picture_that_takes_too_much_memory_is_refused(pictures: dict[str, Any
 
 
 def test_a_picture_that_takes_too_long_is_refused(pictures: dict[str, Any]) -> None:
-    with Sandbox(1, seconds=0.3) as hasty:
+    with Sandbox(1) as hasty:
+        usual = hasty.seconds
         hasty.examine(pictures["png rgb"].data)
         (child,) = _children_of(hasty)
         os.kill(child, signal.SIGSTOP)
-        start = time.monotonic()
+        start, hasty.seconds = time.monotonic(), 0.3
         with pytest.raises(UnreadableImageError, match="took more than"):
             hasty.examine(pictures["png rgb"].data)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < usual / 2
+        hasty.seconds = usual  # what is in order isn't hurried: the machine may be busy
         assert hasty.examine(pictures["png rgb"].data).width == 22
 
 
@@ -227,7 +229,7 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    for _ in range(50):
+    for _ in range(300):
         if not Path(f"/proc/{child}").exists():
             return
         time.sleep(0.1)

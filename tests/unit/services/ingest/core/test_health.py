@@ -75,7 +75,7 @@ class Slow(Collector):
     def collect(self) -> Iterator[Metric]:
         """One value."""
         self.asked += 1
-        assert self.let.wait(10)
+        assert self.let.wait(20)
         yield GaugeMetricFamily("answer", "a number", 42)
 
 
@@ -85,7 +85,7 @@ def test_values_that_are_late_are_left_out_and_asked_for_once(monkeypatch: pytes
     punctual = Punctual(slow)
     started = time.monotonic()
     assert list(punctual.collect()) == [] == list(punctual.collect())
-    assert time.monotonic() - started < 1 and slow.asked == 1
+    assert time.monotonic() - started < 8 and slow.asked == 1  # they come when they are let, not before
     slow.let.set()
     found: list[Any] = []
     while not found:
