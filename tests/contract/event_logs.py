@@ -43,6 +43,10 @@ class Log(Protocol):
     def restart(self) -> None:
         """The log is away for a moment."""
 
+    def hurry(self) -> None:
+        """Members to come are given up when they say nothing for a moment. Otherwise one that stands still on a busy
+        machine stays, and hears nothing twice."""
+
     def kill(self, member: Subscription) -> None:
         """End a member without a word."""
 
@@ -52,8 +56,8 @@ class SqliteLog:
 
     def __init__(self, path: Path, stack: contextlib.ExitStack, patch: pytest.MonkeyPatch) -> None:
         self._path, self._stack = path, stack
+        self._patch = patch
         patch.setattr(sqlite_events, "HEARTBEAT_S", 0.1)
-        patch.setattr(sqlite_events, "MEMBER_S", 1.0)
 
     def connect(self) -> Events:
         events = SqliteEvents(self._path)
@@ -72,6 +76,9 @@ class SqliteLog:
     def restart(self) -> None:
         """A file is never away."""
 
+    def hurry(self) -> None:
+        self._patch.setattr(sqlite_events, "MEMBER_S", 1.0)
+
     def kill(self, member: Subscription) -> None:
         assert isinstance(member, sqlite_events.SqliteSubscription)
         member._connection.close()
@@ -83,7 +90,7 @@ class KafkaLog:
     def __init__(self, server: Kafka, stack: contextlib.ExitStack, patch: pytest.MonkeyPatch) -> None:
         self._server, self._stack = server, stack
         self._cluster = cluster_of(Settings(events_url=server.url))
-        patch.setattr(kafka_subscription, "SESSION_S", 2.0)
+        self._patch = patch
         patch.setattr(kafka_subscription, "HEARTBEAT_S", 0.3)
 
     def connect(self) -> Events:
@@ -102,6 +109,9 @@ class KafkaLog:
 
     def restart(self) -> None:
         self._server.restart()
+
+    def hurry(self) -> None:
+        self._patch.setattr(kafka_subscription, "SESSION_S", 2.0)
 
     def kill(self, member: Subscription) -> None:
         assert isinstance(member, kafka_subscription.KafkaSubscription) and member._network is not None
