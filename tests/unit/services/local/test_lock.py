@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_without_a_platform_there_is_no_holder(tmp_path: Path) -> None:
 
 
 def test_who_only_looks_keeps_nobody_from_starting_and_reads_what_is_whole(tmp_path: Path) -> None:
-    over, seen = threading.Event(), []
+    over = threading.Event()
+    seen: list[dict[str, Any] | None] = []
 
     def look() -> None:
         while not over.is_set():

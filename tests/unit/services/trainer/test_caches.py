@@ -84,7 +84,8 @@ def test_what_killed_trainers_left_goes_though_another_removes_it_too(
 def test_what_is_just_being_made_is_there_though_another_takes_it_for_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, begun = fcntl.flock, []
+    lock = fcntl.flock
+    begun: list[bool] = []
 
     def slow(handle: Any, how: int) -> None:
         if not begun:
