@@ -11,9 +11,10 @@ from typing import Protocol
 import pytest
 
 from aimic.adapters import kafka_subscription, sqlite_events
-from aimic.adapters.kafka_clients import administrator
+from aimic.adapters.kafka_clients import administrator, plain_errors
 from aimic.adapters.kafka_config import cluster_of
 from aimic.adapters.kafka_events import KafkaEvents
+from aimic.adapters.kafka_topics import start_at_end
 from aimic.adapters.sqlite_events import SqliteEvents
 from aimic.errors import UnavailableError
 from aimic.events import TaskReady
@@ -33,6 +34,9 @@ class Log(Protocol):
 
     def connect(self) -> Events:
         """Another process's view of the log."""
+
+    def settle(self, group: str) -> None:
+        """UnavailableError while nobody has this group in hand yet."""
 
     def append(self, topic: str, body: bytes) -> None:
         """A record that no program of ours wrote."""
@@ -63,6 +67,9 @@ class SqliteLog:
         events = SqliteEvents(self._path)
         self._stack.callback(events.close)
         return events
+
+    def settle(self, group: str) -> None:
+        """A file needs nobody."""
 
     def append(self, topic: str, body: bytes) -> None:
         row = (topic, 0, "strange", body.decode(), time.time())
@@ -97,6 +104,11 @@ class KafkaLog:
         events = KafkaEvents(self._cluster)
         self._stack.callback(events.close)
         return events
+
+    def settle(self, group: str) -> None:
+        """A broker that has just started takes its time on a busy machine: more than a program waits."""
+        with plain_errors(), administrator(self._cluster) as admin:
+            start_at_end(admin, group, ())
 
     def append(self, topic: str, body: bytes) -> None:
         events = self.connect()
