@@ -80,7 +80,8 @@ class Stack:
         ports = free_ports(2 * ingests)
         self._ports = list(zip(ports[:ingests], ports[ingests:], strict=True))
         self._keys = {site: secrets.token_hex(16) for site in SITES}
-        self._trainers = 0
+        self._trainers: dict[str, int] = {}
+        """Names, and the ports on which they say that they are ready."""
         self.ingests: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -127,15 +128,19 @@ class Stack:
 
     def start_trainer(self, name: str | None = None, ingest: int = 0, **more: str) -> subprocess.Popen[bytes]:
         """Start a trainer, on a home of its own like one on another machine."""
-        self._trainers += 1
-        name = name or f"trainer-{self._trainers}"
+        name = name or f"trainer-{len(self._trainers) + 1}"
+        (self._trainers[name],) = free_ports(1)
         own = {
             "AIMIC_TRAINER_NAME": name,
-            "AIMIC_TRAINER_OPS_PORT": str(free_ports(1)[0]),
+            "AIMIC_TRAINER_OPS_PORT": str(self._trainers[name]),
             "AIMIC_INGEST_URL": self.url(ingest),
             "AIMIC_WORKER_KEY_FILE": str(self.home / "worker.key"),
         }
         return self._start("services.trainer", name, own | more)
+
+    def await_trainer(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Wait until a trainer that was started is ready."""
+        until(f"{name} is ready; see {self.home}", lambda: _ready(self._trainers[name], process), READY_S)
 
     def import_cells(self, client: Client, patients: int = 6, per_kind: int = 3, side: int = 32) -> None:
         """Drawn images as the data set `cells` of the client's site."""

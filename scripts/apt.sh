@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the Debian packages named, one run at a time (the servers' installation takes the same lock).
+# Install the Debian packages named, one run at a time (the servers' installation takes the same lock). A mirror that
+# fails is asked three times.
 #   scripts/apt.sh PACKAGE…
 set -euo pipefail
 if ! command -v apt-get > /dev/null || [ "$(id -u)" != 0 ]; then
@@ -9,5 +10,15 @@ if ! command -v apt-get > /dev/null || [ "$(id -u)" != 0 ]; then
 fi
 exec 9> /var/cache/apt/aimic.lock
 flock 9
-apt-get -o DPkg::Lock::Timeout=300 update -qq
-DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@" > /dev/null
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+for pause in 5 20 0; do
+  # A list that could not be had is only a warning here, and the package unknown to the next line.
+  "${apt[@]}" update -qq || true
+  if "${apt[@]}" install -y -qq --no-install-recommends "$@" > /dev/null; then
+    exit 0
+  fi
+  sleep "$pause"
+done
+echo "$* could not be installed; see above why. Is the network there? Run the same command again." >&2
+exit 1

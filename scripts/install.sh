@@ -37,5 +37,18 @@ if [ "$have" = "$extras $stamp" ] || [ "$have" = "dev $stamp" ]; then
   exit 0
 fi
 echo "Installing AIMIC ($extras) into .venv; torch with its CUDA parts takes a few minutes and about 6 GB …"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]"
-echo "$extras $stamp" > .venv/.stamp
+# One that was cut off while it was made has no pip.
+.venv/bin/python -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear .venv
+# By the environment, so that it holds for what builds packages, too. Whatever pip does not try again itself, such as a
+# file that is cut off, is tried here; what came whole is in its cache by then.
+export PIP_DEFAULT_TIMEOUT=60
+for pause in 5 20 0; do
+  if .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+    --editable ".[$extras]"; then
+    echo "$extras $stamp" > .venv/.stamp
+    exit 0
+  fi
+  sleep "$pause"
+done
+echo "Installing did not work; see above why. Is the network there? Run the same command again." >&2
+exit 1

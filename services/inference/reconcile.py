@@ -46,6 +46,8 @@ class Reconciler:
         self._read_at = float("-inf")
         self._asked = False
         self._stepped = asyncio.Event()
+        self._begun = self._done = 0
+        """Steps; they follow one another."""
         self._settled = False
 
     def restore(self) -> None:
@@ -72,6 +74,7 @@ class Reconciler:
 
     async def step(self) -> None:
         """Ask once and act on the answer; without one, go on with what is known."""
+        self._begun += 1
         try:
             wanted = await self._registry.wanted()
         except AimicError as error:
@@ -83,17 +86,24 @@ class Reconciler:
             self._loader.tidy()
         finally:
             self._asked = True
+            self._done = self._begun
             self._stepped.set()
             self._load_what_serves()
 
     async def look_again(self) -> None:
-        """Somebody asked for what we don't know, which may be new: read the list anew.
+        """Somebody asked for what we don't know, which may be new: wait for a list that is asked for from now on, since
+        one that is on its way may be older.
 
-        Not more than once a second, and not while the registry is away.
+        It is asked for once a second at most, and not while the registry is away.
         """
-        if self._failures == 0 and time.monotonic() - self._read_at > _FRESH_S:
+        if self._failures:
+            return
+        fresh = self._begun + 1
+        await asyncio.sleep(self._read_at + _FRESH_S - time.monotonic())
+        while self._done < fresh:
             self._stepped.clear()
-            self.wake()
+            if self._begun < fresh:
+                self.wake()
             await self._stepped.wait()
 
     def wake(self) -> None:

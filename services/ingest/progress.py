@@ -51,7 +51,8 @@ class Signals:
     """Wake-ups by key within this process. They carry nothing; the records do."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: the handler of SIGTERM calls `stop` on the event loop's thread, which may hold it at that moment.
+        self._lock = threading.RLock()
         self._waiters: dict[str, set[Waiter]] = {}
         self.polls = CapacityLimiter(POLLS_AT_ONCE)
         self.stopping = threading.Event()

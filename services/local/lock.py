@@ -3,10 +3,15 @@
 import fcntl
 import json
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
 from aimic.errors import ConflictError
+
+# The system's `struct flock` for the whole file, to write: type, whence, start, length, process.
+_FLOCK = struct.Struct("hhqqi")
+_WHOLE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class HomeLock:
@@ -21,7 +26,7 @@ class HomeLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE)
         except BlockingIOError:
             os.close(descriptor)
             holder = read_holder(self._path) or {}
@@ -35,8 +40,9 @@ class HomeLock:
     def tell(self, about: dict[str, Any]) -> None:
         """Write anew what others read about us; the lock must be held."""
         assert self._descriptor is not None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(about).encode(), 0)
+        # In one write over all that was there: whoever reads meanwhile never finds the file empty or cut off.
+        before = os.fstat(self._descriptor).st_size
+        os.pwrite(self._descriptor, json.dumps(about).encode().ljust(before), 0)
 
     def release(self) -> None:
         """Let go; releasing twice is harmless."""
@@ -49,12 +55,13 @@ class HomeLock:
 def read_holder(path: Path) -> dict[str, Any] | None:
     """What the running platform wrote about itself; None when none runs."""
     try:
-        text = path.read_text()
-        with path.open("r+") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        found: dict[str, Any] = json.loads(text) if text else {}
-        return found
+        with path.open() as handle:
+            text = handle.read()
+            # Only asked for, never taken: a platform that starts at this moment would be told that one is running.
+            kind, *_ = _FLOCK.unpack(fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _WHOLE))
     except (FileNotFoundError, PermissionError):
         return None
-    return None
+    if kind == fcntl.F_UNLCK:
+        return None
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found

@@ -1,5 +1,6 @@
 """One supervised process: started, watched, started again when it dies, stopped with all its descendants."""
 
+import contextlib
 import ctypes
 import logging
 import logging.handlers
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from aimic.domain.base import Value
@@ -36,9 +38,11 @@ class PartSpec(Value):
     """Whether it is asked to stop only when those that need it have ended."""
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     # Runs in the child between fork and exec. If `aimic up` itself is killed, nothing may be left behind.
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before the kernel knew
+        os._exit(1)
 
 
 class Part:
@@ -76,7 +80,7 @@ class Part:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, safe between fork and exec
+            preexec_fn=partial(_die_with_parent, os.getpid()),  # noqa: PLW1509 - two system calls, safe before exec
         )
         self._pump_thread = threading.Thread(target=self._pump, args=(self._process,), daemon=True)
         self._pump_thread.start()
@@ -121,7 +125,8 @@ class Part:
         except subprocess.TimeoutExpired:
             logger.warning("%s did not stop in time and is ended by force", self.spec.name)
         _kill_group(self._process.pid)
-        self._process.wait(2)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel ends it when it can
+            self._process.wait(2)
         self._process = None
         if self._pump_thread is not None:
             self._pump_thread.join(1)

@@ -1,10 +1,10 @@
 """The whole platform as one tree of processes: servers first, services on top of them."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
@@ -17,6 +17,9 @@ INGEST_STOP_S = 1.5
 SERVERS_STOP_S = 1.5
 """Of that, what is kept for ingest, to which trainers hand their work back first, and for the servers below it."""
 
+LOOK_S = 0.1
+"""Between two looks at the parts, and at whether to stop."""
+
 
 class Supervisor:
     """Starts the parts, keeps them running, and ends them all. Servers start before the rest and end after it."""
@@ -24,12 +27,17 @@ class Supervisor:
     def __init__(self, specs: tuple[PartSpec, ...], logs: Path, servers: tuple[Server, ...] = ()) -> None:
         self._parts = [Part(spec, logs) for spec in specs]
         self._servers = servers
-        self._stopping = threading.Event()
+        self._asked = False
+        """Whether to stop. No threading.Event: `set` takes a lock, for which a signal's handler that came while this
+        very thread held it, between two waits, would wait for ever."""
 
     def stop_on_signals(self) -> None:
         """Ctrl-C and SIGTERM end the platform; a second one changes nothing."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, self._ask)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
 
     def run(self, when_ready: Callable[[], None]) -> None:
         """Keep the parts running until asked to stop. `when_ready` is called once, on this thread."""
@@ -37,15 +45,16 @@ class Supervisor:
         everyone: tuple[Part | Server, ...] = (*self._servers, *self._parts)
         try:
             self._start_servers()
-            if not self._stopping.is_set():
+            if not self._asked:
                 for part in self._parts:
                     part.start()
-            while not self._stopping.wait(0.1):
+            while not self._asked:
                 for one in everyone:
                     one.watch()
                 if not announced and self._all_ready():
                     announced = True
                     when_ready()
+                time.sleep(LOOK_S)
         finally:
             self._stop_all()
 
@@ -53,7 +62,7 @@ class Supervisor:
         for server in self._servers:
             server.launch()
         for server in self._servers:
-            server.wait(self._stopping.is_set)
+            server.wait(lambda: self._asked)
 
     def _stop_all(self) -> None:
         last = time.monotonic() + STOP_S

@@ -21,11 +21,15 @@ class Scratch:
 
     def open(self) -> Path:
         """Make the directory, empty, and hold it."""
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
-        self._lock = (self.directory / LOCK).open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        return self.directory
+        while True:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.directory.mkdir(parents=True)
+            self._lock = (self.directory / LOCK).open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            if (self.directory / LOCK).exists():
+                return self.directory
+            # Before it was held, a trainer that began on this disk took it for left.
+            self._lock.close()
 
     def close(self) -> None:
         """Remove the directory and all that is in it."""

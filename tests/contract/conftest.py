@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.event_logs import KafkaLog, Log, SqliteLog
+from tests.contract.event_logs import KafkaLog, Log, SqliteLog, patiently
 
 
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.servers)])
@@ -20,6 +20,8 @@ def log(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def group() -> str:
+def group(log: Log) -> str:
     """A group that no test had before."""
-    return f"trainers-{uuid4().hex}"
+    name = f"trainers-{uuid4().hex}"
+    patiently(lambda: log.settle(name))
+    return name

@@ -11,9 +11,10 @@ from typing import Protocol
 import pytest
 
 from aimic.adapters import kafka_subscription, sqlite_events
-from aimic.adapters.kafka_clients import administrator
+from aimic.adapters.kafka_clients import administrator, plain_errors
 from aimic.adapters.kafka_config import cluster_of
 from aimic.adapters.kafka_events import KafkaEvents
+from aimic.adapters.kafka_topics import start_at_end
 from aimic.adapters.sqlite_events import SqliteEvents
 from aimic.errors import UnavailableError
 from aimic.events import TaskReady
@@ -34,6 +35,9 @@ class Log(Protocol):
     def connect(self) -> Events:
         """Another process's view of the log."""
 
+    def settle(self, group: str) -> None:
+        """UnavailableError while nobody has this group in hand yet."""
+
     def append(self, topic: str, body: bytes) -> None:
         """A record that no program of ours wrote."""
 
@@ -42,6 +46,10 @@ class Log(Protocol):
 
     def restart(self) -> None:
         """The log is away for a moment."""
+
+    def hurry(self) -> None:
+        """Members to come are given up when they say nothing for a moment. Otherwise one that stands still on a busy
+        machine stays, and hears nothing twice."""
 
     def kill(self, member: Subscription) -> None:
         """End a member without a word."""
@@ -52,13 +60,16 @@ class SqliteLog:
 
     def __init__(self, path: Path, stack: contextlib.ExitStack, patch: pytest.MonkeyPatch) -> None:
         self._path, self._stack = path, stack
+        self._patch = patch
         patch.setattr(sqlite_events, "HEARTBEAT_S", 0.1)
-        patch.setattr(sqlite_events, "MEMBER_S", 1.0)
 
     def connect(self) -> Events:
         events = SqliteEvents(self._path)
         self._stack.callback(events.close)
         return events
+
+    def settle(self, group: str) -> None:
+        """A file needs nobody."""
 
     def append(self, topic: str, body: bytes) -> None:
         row = (topic, 0, "strange", body.decode(), time.time())
@@ -72,6 +83,9 @@ class SqliteLog:
     def restart(self) -> None:
         """A file is never away."""
 
+    def hurry(self) -> None:
+        self._patch.setattr(sqlite_events, "MEMBER_S", 1.0)
+
     def kill(self, member: Subscription) -> None:
         assert isinstance(member, sqlite_events.SqliteSubscription)
         member._connection.close()
@@ -83,13 +97,18 @@ class KafkaLog:
     def __init__(self, server: Kafka, stack: contextlib.ExitStack, patch: pytest.MonkeyPatch) -> None:
         self._server, self._stack = server, stack
         self._cluster = cluster_of(Settings(events_url=server.url))
-        patch.setattr(kafka_subscription, "SESSION_S", 2.0)
+        self._patch = patch
         patch.setattr(kafka_subscription, "HEARTBEAT_S", 0.3)
 
     def connect(self) -> Events:
         events = KafkaEvents(self._cluster)
         self._stack.callback(events.close)
         return events
+
+    def settle(self, group: str) -> None:
+        """A broker that has just started takes its time on a busy machine: more than a program waits."""
+        with plain_errors(), administrator(self._cluster) as admin:
+            start_at_end(admin, group, ())
 
     def append(self, topic: str, body: bytes) -> None:
         events = self.connect()
@@ -102,6 +121,9 @@ class KafkaLog:
 
     def restart(self) -> None:
         self._server.restart()
+
+    def hurry(self) -> None:
+        self._patch.setattr(kafka_subscription, "SESSION_S", 2.0)
 
     def kill(self, member: Subscription) -> None:
         assert isinstance(member, kafka_subscription.KafkaSubscription) and member._network is not None

@@ -34,6 +34,8 @@ def test_each_message_goes_to_one_of_the_members(log: Log, group: str) -> None:
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_member_that_is_gone_hands_its_keys_to_the_others(log: Log, group: str, killed: bool) -> None:
+    if killed:
+        log.hurry()
     one, two = Member(log, group), Member(log, group)
     events = log.connect()
     publish_until(events, lambda: bool(one.heard and two.heard), "first")

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from aimic.domain.job import ProgressKind, Status, TaskKind, TrainSettings, plan_tasks
 from aimic.domain.split import Split
 from aimic.domain.work import WEIGHTS_OBJECT
-from aimic.errors import AimicError
+from aimic.errors import AimicError, UnavailableError
 from aimic.nets import bundle
 from aimic.ports.blobs import Blobs
 from services.ingest.database import database_clock
@@ -25,6 +25,7 @@ from services.ingest.tasks.tables import TaskRow
 from services.ingest.uploads.tables import PieceRow, UploadRow
 from tests.faults.evidence import Evidence, ImportFound, JobFound, ModelFound, TaskFound, UploadFound
 from tests.faults.ground import Letters
+from tests.faults.patience import patiently
 from tests.faults.pictures import pixels_of
 from tests.faults.told import Told
 
@@ -47,7 +48,7 @@ class Collector:
                 imports={one.id: brought for one in told.brought if (brought := self._import(session, one.id))},
                 jobs={job.id: self._job(session, job, heard) for job in jobs},
                 strangers=tuple({job.id for job in jobs} - {trained.id for trained in told.trained}),
-                missing=tuple(key for key in self._named(session) if not self._blobs.exists(key)),
+                missing=tuple(key for key in self._named(session) if not self._exists(key)),
                 leases=tuple(unfinished(session)),
                 outbox=len(session.scalars(select(OutboxRow)).all()),
                 dead=letters.strange,
@@ -60,7 +61,7 @@ class Collector:
             return None
         pieces = session.scalars(select(PieceRow).where(PieceRow.upload_id == upload_id).order_by(PieceRow.number))
         try:
-            return UploadFound(row.offset, b"".join(self._blobs.get(piece.key) for piece in pieces))
+            return UploadFound(row.offset, b"".join(self._get(piece.key) for piece in pieces))
         except AimicError:
             return UploadFound(row.offset, None)
 
@@ -73,7 +74,7 @@ class Collector:
         pixels, damaged = set(), []
         for sha, key in zip(shas, keys, strict=True):
             try:
-                data = self._blobs.get(key)
+                data = self._get(key)
             except AimicError as error:
                 damaged.append(f"{key} ({error.message})")
                 continue
@@ -119,13 +120,19 @@ class Collector:
         with tempfile.TemporaryDirectory() as scratch:
             file, directory = Path(scratch) / "file", Path(scratch) / "bundle"
             try:
-                with file.open("wb") as target:
-                    target.writelines(self._blobs.read(row.bundle_key))
+                file.write_bytes(self._get(row.bundle_key))
                 bundle.unpack(file, directory, row.bundle_hash)
                 opened = bundle.inspect(directory, row.bundle_hash).hash
             except AimicError as error:
                 opened = error.message
         return ModelFound(f"{row.name}:{row.version}", row.bundle_hash, opened, pooled)
+
+    def _get(self, key: str) -> bytes:
+        """All bytes. A store that doesn't answer for a moment has lost nothing."""
+        return patiently(lambda: self._blobs.get(key), UnavailableError)
+
+    def _exists(self, key: str) -> bool:
+        return patiently(lambda: self._blobs.exists(key), UnavailableError)
 
     def _named(self, session: Session) -> Iterator[str]:
         """Every object that a row says is there."""

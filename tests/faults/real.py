@@ -3,13 +3,14 @@
 import contextlib
 import os
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
@@ -19,6 +20,7 @@ from services.local.servers.together import Servers
 from services.local.servers.toxiproxy import Proxy, Toxiproxy
 from tests.faults.ground import Letters
 from tests.faults.listening import GROUP
+from tests.faults.patience import PATIENCE_S, patiently
 
 DISK_MIB = {"postgres": 2048, "minio": 8192}
 """Sparse: what is never written takes no room on the machine's own disk."""
@@ -79,6 +81,9 @@ class Real:
         self._planted: set[str] = set()
         self._unsure: set[str] = set()
         """Planted before their topic was deleted: perhaps nobody came to read them."""
+        self._turn = threading.Lock()
+        """Faults of one history have a thread each, and any that heals heals everything: one at a time, since two would
+        take the same hindrance away twice, or start a server on a disk that is being filled."""
         self._disks = {name: Disk(home / f"{name}.img", home / name, mib) for name, mib in DISK_MIB.items()}
 
     def start(self) -> None:
@@ -122,6 +127,10 @@ class Real:
 
     def break_(self, kind: str, server: str) -> None:
         """Until `heal`."""
+        with self._turn:
+            self._break(kind, server)
+
+    def _break(self, kind: str, server: str) -> None:
         if kind == "cut":
             self._proxies[server].cut()
         elif kind == "slow":
@@ -142,33 +151,32 @@ class Real:
     def empty_topics(self) -> None:
         """Delete every topic, as somebody may who thinks that a broker is a cache."""
         admin = KafkaAdminClient(bootstrap_servers=self._broker())
-        try:
+        with contextlib.closing(admin), contextlib.suppress(UnknownTopicOrPartitionError):  # deleted a moment ago
             admin.delete_topics(list(MESSAGES))
-        finally:
-            admin.close()
         self._unsure |= self._planted
 
     def poison(self, topic: str) -> None:
         """A record that is no message of ours."""
         value = f"planted in {topic}: {uuid.uuid4().hex}"
+        self._planted.add(value)  # before it is sent: whoever deletes the topic meanwhile is to count it as lost
         producer = KafkaProducer(bootstrap_servers=self._broker(), acks="all")
         with contextlib.closing(producer):
-            producer.send(topic, value.encode()).get(timeout=10)
-        self._planted.add(value)
+            producer.send(topic, value.encode()).get(timeout=PATIENCE_S)
 
     def heal(self) -> None:
         """Connections, room on the disks, and servers that didn't survive the want of it."""
-        for disk in self._disks.values():
-            disk.empty()
-        for proxy in self._proxies.values():
-            proxy.heal()
-        for server in self.servers.all:
-            server.start()
+        with self._turn:
+            for disk in self._disks.values():
+                disk.empty()
+            for proxy in self._proxies.values():
+                proxy.heal()
+            for server in self.servers.all:
+                server.start()
 
     def letters(self) -> Letters:
         """Everything in the dead-letter topic, beside what was planted."""
         try:
-            found = self._dead()
+            found = patiently(self._dead, KafkaError)
         except KafkaError as error:
             return Letters((f"the dead-letter topic can't be read: {error!r}",), ())
         # The suite's own reader puts aside what it can't read, like any other; that proves nothing of the services.

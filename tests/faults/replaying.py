@@ -2,15 +2,17 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpx
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from services.ingest.tasks import tokens
 from services.ingest.tasks.tables import SecretRow, TaskRow
 from tests.faults.calls import Calls
+from tests.faults.patience import patiently
 from tests.faults.scenario import TUS
 from tests.faults.told import Told
 
@@ -41,10 +43,8 @@ class Replays:
                 yield f"the first bytes of upload {sent.id} were taken again: {answer.status_code} {answer.text}"
 
     def _tasks(self) -> Iterator[str]:
-        with Session(self._engine) as session:
-            ours = TaskRow.job_id.in_([trained.id for trained in self._told.trained])
-            tasks = session.scalars(select(TaskRow).where(ours)).all()
-            secret = bytes.fromhex(session.scalars(select(SecretRow.value)).one())
+        # Another fault of the history may have brought the database down; it is healed while we wait.
+        tasks, secret = patiently(self._known, OperationalError)
         for task in tasks:
             for fence in range(max(1, task.fence - 1), task.fence + 1):
                 yield from self._of_task(task, fence, tokens.sign(secret, tokens.TaskToken(task.site, task.id, fence)))
@@ -54,6 +54,13 @@ class Replays:
             answer = self._say(task, token, "finish", body)
             if answer.status_code != httpx.codes.NO_CONTENT:
                 yield f"the end of {task.key} told again: {answer.status_code} {answer.text}"
+
+    def _known(self) -> tuple[Sequence[TaskRow], bytes]:
+        """The history's tasks, and what their tokens are signed with."""
+        with Session(self._engine) as session:
+            ours = TaskRow.job_id.in_([trained.id for trained in self._told.trained])
+            tasks = session.scalars(select(TaskRow).where(ours)).all()
+            return tasks, bytes.fromhex(session.scalars(select(SecretRow.value)).one())
 
     def _of_task(self, task: TaskRow, fence: int, token: str) -> Iterator[str]:
         written = f"{task.site}/tasks/{task.id}/{fence}/1000000/"

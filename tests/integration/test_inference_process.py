@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
+import psutil
 import pytest
 import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -32,6 +33,7 @@ from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
 from services.local.servers.ports import free_ports
 
+HasEnded = Callable[[psutil.Process], bool]
 CLASSES = ("round", "lobed", "granular")
 SERVICE = "aimic.rpc.v1.Inference"
 
@@ -138,7 +140,7 @@ class Process:
         started = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(90)
         return time.monotonic() - started
 
 
@@ -217,26 +219,39 @@ def test_health_reflection_and_permission(start: Callable[..., Process]) -> None
 
 def test_what_was_taken_is_finished_before_it_ends(start: Callable[..., Process]) -> None:
     # Time enough for all of them on a machine that does other things too.
-    process = start(AIMIC_INFERENCE_STOP_S="60").wait()
+    process = start(AIMIC_INFERENCE_STOP_S="60", AIMIC_INFERENCE_DECODE_S="60").wait()
     answers: list[httpx.Response] = []
     images = [picture(number) for number in range(100)]
     caller = threading.Thread(target=lambda: answers.append(process.ask(*images)))
+    children = psutil.Process(process.process.pid).children()
+    (decoder,) = [child for child in children if "services.inference.decode_worker" in child.cmdline()]
+    decoder.suspend()  # none of them is answered before all have been taken, and the end was asked for
     caller.start()
-    end = time.monotonic() + 10
-    while "images_in_flight 100.0" not in httpx.get(f"http://127.0.0.1:{process.ops}/metrics").text:
+    end = time.monotonic() + 60
+    while "images_in_flight 100.0" not in _operations(process, "metrics"):
         assert time.monotonic() < end and caller.is_alive()
+        time.sleep(0.05)
+    process.process.send_signal(signal.SIGTERM)
+    while "stopping" not in _operations(process, "readyz"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    decoder.resume()
     process.stop()
     caller.join()
     assert answers[0].status_code == 200 and len(answers[0].json()["results"]) == 100
 
 
-def test_no_process_stays_behind_when_it_is_killed(start: Callable[..., Process]) -> None:
+def _operations(process: Process, path: str) -> str:
+    return httpx.get(f"http://127.0.0.1:{process.ops}/{path}", timeout=30).text
+
+
+def test_no_process_stays_behind_when_it_is_killed(start: Callable[..., Process], has_ended: HasEnded) -> None:
     process = start().wait()
-    children = _children(process.process.pid)
+    children = psutil.Process(process.process.pid).children()
     assert children
     process.stop(signal.SIGKILL)
-    end = time.monotonic() + 10
-    while any(Path(f"/proc/{child}/cmdline").exists() for child in children):
+    end = time.monotonic() + 60
+    while not all(map(has_ended, children)):
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -272,15 +287,3 @@ def test_a_taken_grpc_port_is_said_in_words(start: Callable[..., Process]) -> No
         process = start(AIMIC_INFERENCE_GRPC_PORT=str(taken.getsockname()[1]))
         assert process.process.wait(120) != 0
     assert "can't listen" in process.log.read_text()
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            found.append(int(status.parent.name))
-    return found

@@ -84,16 +84,45 @@ def _until(condition: Callable[[], T | None], seconds: float = 300) -> T:
     return found
 
 
-def _kill(platform: Platform, what: str, command_of: CommandOf) -> None:
-    """kill -9 of everything, or of the processes whose command line names a module."""
-    if what == "all":
-        platform.kill()
-        return
+def _find(platform: Platform, what: str, command_of: CommandOf) -> psutil.Process | None:
     for process in psutil.Process(platform.process.pid).children(recursive=True):
         if what in command_of(process):
-            process.kill()
-            return
-    raise AssertionError(f"{what} is not running")
+            return process
+    return None
+
+
+def _kill(platform: Platform, what: str, command_of: CommandOf) -> Kept:
+    """kill -9 of everything, or of the process whose command line names a module, in the middle of a training."""
+    home = platform.settings.home
+    if what == "services.ingest":  # what it interrupts goes on, or is over: both are right
+        kept = _until(lambda: _kept(home))
+        _until(lambda: _find(platform, what, command_of)).kill()
+        return kept
+    holder = "services.trainer" if what == "all" else what
+    held, kept = _until(lambda: _held(platform, holder, command_of))
+    tree = psutil.Process(platform.process.pid).children(recursive=True)
+    if what == "all":
+        platform.kill()
+        # Its ports are free when all have gone: the kernel ends them one after the other.
+        assert not psutil.wait_procs(tree, 60)[1]
+    else:
+        held.kill()
+    return kept
+
+
+def _held(platform: Platform, holder: str, command_of: CommandOf) -> tuple[psutil.Process, Kept] | None:
+    """Who holds a training that has a checkpoint, held still: the training can't end before it is disturbed."""
+    if _kept(platform.settings.home) is None or (process := _find(platform, holder, command_of)) is None:
+        return None
+    try:
+        process.suspend()
+    except psutil.NoSuchProcess:
+        return None
+    time.sleep(1)  # what it said before is seen to meanwhile; then the records say whether it had come to its end
+    if (kept := _kept(platform.settings.home)) is not None:
+        return process, kept
+    process.resume()
+    return None
 
 
 def _finish(client: Client, job: Job) -> dict[str, Any]:
@@ -129,8 +158,7 @@ def test_the_job_ends_as_if_nothing_had_happened(
         platform.wait_until_ready()
         with Client(settings.front_url) as client:
             job = _start_job(client, tmp_path / "cells")
-            kept = _until(lambda: _kept(settings.home))
-            _kill(platform, what, command_of)
+            kept = _kill(platform, what, command_of)
         if what == "all":
             platform = Platform(settings, quiet=True)
             platform.wait_until_ready()

@@ -27,7 +27,7 @@ END_S = 60.0
 """Seconds in which what was told to end has ended, on however busy a machine; a quiet one needs a few."""
 
 
-def _until(what: str, condition: Callable[[], Any], seconds: float = 90) -> Any:
+def _until(what: str, condition: Callable[[], Any], seconds: float = 200) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -48,6 +48,8 @@ class Site:
             "AIMIC_INGEST_OPS_PORT": str(free_ports(1)[0]),
             "AIMIC_INGEST_URL": self.url,
             "AIMIC_TRAINER_POLL_S": "0.5",
+            # Time for a last checkpoint on a machine that is busy: without one, epochs are told twice.
+            "AIMIC_TRAINER_GRACE_S": "45",
         }
         self._processes: list[subprocess.Popen[bytes]] = []
         self.start("services.ingest")

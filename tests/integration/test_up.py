@@ -38,7 +38,7 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not within the time allowed"
@@ -52,8 +52,9 @@ def test_ctrl_c_ends_every_process_within_ten_seconds(local_settings: MakeSettin
     assert len(tree) >= 5
     started = time.monotonic()
     assert platform.stop() == 0
-    assert time.monotonic() - started < 10
-    _, alive = psutil.wait_procs(tree, timeout=1)
+    left = 10 - (time.monotonic() - started)
+    assert left > 0
+    _, alive = psutil.wait_procs(tree, timeout=max(left, 1))
     assert not alive
 
 
@@ -62,7 +63,7 @@ def test_kill_of_the_supervisor_leaves_no_process(local_settings: MakeSettings, 
     platform.wait_until_ready()
     tree = _descendants(platform.process.pid)
     platform.kill()
-    _, alive = psutil.wait_procs(tree, timeout=10)
+    _, alive = psutil.wait_procs(tree, timeout=60)
     assert not alive
 
 
@@ -71,7 +72,7 @@ def test_a_second_up_on_the_same_home_says_that_one_is_running(platform: Platfor
         [sys.executable, "-m", "services.local", "up", "--home", str(platform.settings.home)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert second.returncode == 1
@@ -83,7 +84,7 @@ def test_a_taken_port_is_named(platform: Platform, tmp_path: Path) -> None:
     environment = {**os.environ, **platform.settings.child_environment(), "AIMIC_HOME": str(tmp_path)}
     second = subprocess.run(
         [sys.executable, "-m", "services.local", "up"],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert second.returncode == 1
     assert str(platform.settings.port) in second.stderr
@@ -114,7 +115,7 @@ def test_health_and_metrics_are_on_operations_ports_only(platform: Platform) -> 
     settings = platform.settings
     for name in ("front", "ingest", "inference", "trainer", "dashboard"):
         base = f"http://127.0.0.1:{getattr(settings, f'{name}_ops_port')}"
-        assert httpx.get(f"{base}/healthz").status_code == 200
-        assert "# HELP" in httpx.get(f"{base}/metrics").text
+        assert httpx.get(f"{base}/healthz", timeout=30).status_code == 200
+        assert "# HELP" in httpx.get(f"{base}/metrics", timeout=30).text
     for path in ("/api/metrics", "/api/v1/healthz", "/inference/v1/metrics"):
-        assert httpx.get(f"{settings.front_url}{path}").status_code == 404
+        assert httpx.get(f"{settings.front_url}{path}", timeout=30).status_code == 404

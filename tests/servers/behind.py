@@ -131,9 +131,19 @@ class Service:
 
 
 def until(condition: Any, timeout_s: float, what: str) -> Any:
-    """What `condition()` gives once that is true; AssertionError after `timeout_s`."""
+    """What `condition()` gives once that is true; AssertionError after `timeout_s`.
+
+    A question that isn't answered is asked again: on a busy machine a process may stand still for a while.
+    """
     ends = time.monotonic() + timeout_s
-    while not (found := condition()):
+    while not (found := _answer(condition)):
         assert time.monotonic() < ends, f"{what}: not within {timeout_s:.0f} s"
         time.sleep(0.1)
     return found
+
+
+def _answer(condition: Any) -> Any:
+    try:
+        return condition()
+    except httpx.TransportError:
+        return None

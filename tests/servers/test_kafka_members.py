@@ -51,8 +51,8 @@ def test_topics_are_made_as_declared_by_several_processes_at_once(cluster: Clust
 def test_a_member_that_does_not_ask_for_long_leaves_and_comes_back(
     events: KafkaEvents, cluster: Cluster, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_subscription, "POLL_S", 3.0)
-    monkeypatch.setattr(kafka_subscription, "SESSION_S", 2.0)
+    monkeypatch.setattr(kafka_subscription, "POLL_S", 6.0)  # beyond what a busy machine takes between two looks
+    monkeypatch.setattr(kafka_subscription, "SESSION_S", 6.0)
     monkeypatch.setattr(kafka_subscription, "HEARTBEAT_S", 0.3)
     subscription = events.subscribe((TaskReady.topic,), group)
     events.publish(_ready("a"))
@@ -125,7 +125,7 @@ def test_nothing_is_left_running(cluster: Cluster, group: str) -> None:
     started = time.monotonic()
     subscription.close()
     events.close()
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 8
     assert {thread.name for thread in threading.enumerate()} <= before
 
 
@@ -140,14 +140,14 @@ def test_a_broker_that_hangs_is_away_within_seconds(kafka_server: Kafka, cluster
             started = time.monotonic()
             with pytest.raises(UnavailableError) as refused:
                 call()
-            assert time.monotonic() - started < 12 and "broker" in refused.value.message
+            assert time.monotonic() - started < 20 and "broker" in refused.value.message
         with pytest.raises(UnavailableError):
             while time.monotonic() - started < WAIT_S:
                 subscription.poll(0.5)
         started = time.monotonic()
         subscription.close()
         events.close()
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 8
     finally:
         kafka_server.resume()
 
@@ -161,7 +161,7 @@ def test_closing_does_not_wait_for_a_connection_that_is_being_made(kafka_server:
             time.sleep(0.5)
             started = time.monotonic()
             events.close()
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 5  # the connection itself is given up after 7
             kafka_server.resume()
             with pytest.raises(UnavailableError):
                 asked.result()

@@ -22,6 +22,7 @@ from services.local.servers.kafka import Kafka
 from services.local.servers.minio import Minio
 from services.local.servers.together import fields
 from services.trainer.listener import GROUP
+from tests.servers.behind import until
 
 pytestmark = pytest.mark.servers
 PAGE = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
@@ -59,6 +60,14 @@ def _told() -> Iterator[ACL]:
             yield ACL("User:lab", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(resource, name, pattern))
 
 
+def _reached(events: KafkaEvents) -> bool:
+    try:
+        events.ping()
+    except UnavailableError:
+        return False
+    return True
+
+
 def test_the_rights_in_kafka_are_enough(guarded: tuple[Kafka, Settings]) -> None:
     server, settings = guarded
     events = KafkaEvents.of(settings)
@@ -66,6 +75,7 @@ def test_the_rights_in_kafka_are_enough(guarded: tuple[Kafka, Settings]) -> None
         events.publish(TaskReady(site="local", aggregate="a", sequence=1, kind="fold"))
     with administrator(cluster_of(Settings(events_url=server.url))) as admin:
         admin.create_acls(list(_told()))
+    until(lambda: _reached(events), 30, "the broker knows of the rights")
     for group, message in (
         (GROUP, TaskReady(site="local", aggregate="a", sequence=2, kind="fold")),
         ("inference-a", ModelsChanged(site="local", aggregate="m", sequence=1)),

@@ -135,7 +135,7 @@ def test_a_wrong_secret_is_told_with_its_setting(settings: Settings) -> None:
         S3Blobs.of(wrong).ping()
     with pytest.raises(UnavailableError, match="AIMIC_S3_SECRET_KEY"):
         S3Blobs.of(wrong).put("a", b"x")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 7  # what may pass is tried for 8, each time
 
 
 def _with_policy(settings: Settings, admin: MinioAdmin, name: str, policy: dict[str, Any] | None = None) -> Settings:

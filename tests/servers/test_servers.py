@@ -1,5 +1,6 @@
 """The servers themselves: they come back with their data, and nobody is left behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -22,7 +23,11 @@ pytestmark = pytest.mark.servers
 
 
 def _family(server: Server) -> list[psutil.Process]:
-    return [psutil.Process(pid) for pid in server.pids()]
+    family = []
+    for pid in server.pids():
+        with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's process of a connection that was just closed
+            family.append(psutil.Process(pid))
+    return family
 
 
 @pytest.mark.parametrize("kind", [Postgres, Kafka, Minio])

@@ -101,8 +101,9 @@ def test_k_folds_run_on_k_trainers_at_once_and_give_the_model_that_one_gives(
     stack: Stack, north: Client, undisturbed: dict[str, Any], start: Start
 ) -> None:
     names = {f"of-three-{number}" for number in range(3)}
-    for number, name in enumerate(sorted(names)):
-        start(name, number)
+    trainers = {name: start(name, number) for number, name in enumerate(sorted(names))}
+    for name, trainer in trainers.items():  # else the first may be done with its fold before the last has begun
+        stack.await_trainer(name, trainer)
     job = start_job(north, SETTINGS, "three")
     until("three at once", lambda: {t.holder for t in _folds(stack, job) if t.status == "running"} == names)
     assert result_of(north, job) == undisturbed

@@ -14,7 +14,9 @@ import pytest
 
 from aimic.client import Client
 from aimic.domain.dataset import LabelRule
+from services.local.cli.doctor_servers import server_checks
 from services.local.demo.cells import draw_set
+from services.local.lock import read_holder
 from services.local.platform import Platform
 from services.local.settings import LocalSettings, Profile
 
@@ -57,18 +59,18 @@ def test_requests_go_to_both_ingests_and_to_one_while_the_other_is_away(
     settings = running.settings
     ops_ports = settings.repeated("ingest_ops_port", 2)
     ports = settings.repeated("ingest_port", 2)
-    assert all(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200 for port in ops_ports)
-    assert all(httpx.get(f"http://127.0.0.1:{port}/api/v1/datasets").status_code == 200 for port in ports)
+    assert all(httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=30).status_code == 200 for port in ops_ports)
+    assert all(_answers(port) for port in ports)
     first = next(process for process in _tree(running) if "services.ingest" in command_of(process))
     first.kill()
     for _ in range(4):  # at least two of them are the killed one's turn, which isn't back within milliseconds
-        assert httpx.get(f"{settings.front_url}/api/v1/datasets").status_code == 200
+        assert httpx.get(f"{settings.front_url}/api/v1/datasets", timeout=30).status_code == 200
     _until("both are back", lambda: all(_answers(port) for port in ports))
 
 
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/api/v1/datasets", timeout=5).status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}/api/v1/datasets", timeout=30).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -82,7 +84,13 @@ def test_a_server_that_is_killed_comes_back_under_the_services(
     oldest = min(mine, key=psutil.Process.create_time)
     oldest.kill()
     _until(f"{server} is gone", lambda: has_ended(oldest))
+    _until("the servers are all there again", lambda: _servers_answer(running))
     _until("the platform works again", lambda: _lists_datasets(running) and _ready(running))
+
+
+def _servers_answer(running: Platform) -> bool:
+    checks = list(server_checks(running.settings, read_holder(running.settings.lock_file)))
+    return len(checks) == len(SERVERS) and all(check.state == "ok" for check in checks)
 
 
 def _ready(running: Platform) -> bool:

@@ -3,6 +3,11 @@
 import time
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# That an example takes long says that the machine is busy.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture

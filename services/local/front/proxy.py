@@ -46,7 +46,8 @@ class Proxy:
         self._routes = routes
         self._authenticator = authenticator
         # Reading has no time limit: events and training progress may be silent for long. Each service has its own.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+        # The services close a connection after 5 s of rest; a request sent at that very moment would be lost.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=2.0)
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=2.0), limits=limits, trust_env=False)
 
     async def close(self) -> None:

@@ -31,6 +31,8 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 def install_kafka(place: Path) -> Path:
     """The directory of Kafka's jars, copied from Maven's repository when missing."""
     target = place / f"kafka-{versions.KAFKA}"
+    if target.is_dir():  # it was renamed into place, whole
+        return target
     with _alone(target), tempfile.TemporaryDirectory(dir=place) as scratch:
         if target.is_dir():
             return target
@@ -62,6 +64,8 @@ def install_go_program(name: str, place: Path) -> Path:
     """The program `name`, built from its Go module when missing."""
     module, version = versions.GO_PROGRAMS[name]
     target = place / f"{name}-{version}"
+    if target.is_file():
+        return target
     with _alone(target), tempfile.TemporaryDirectory(dir=place) as scratch:
         if target.is_file():
             return target

@@ -108,7 +108,7 @@ class Server(abc.ABC):
         family = self.pids()
         if self._part is not None:
             self._part.end(deadline)
-        _wait_until_gone(family)  # PostgreSQL's children are in groups of their own, and end when they miss it
+        _wait_while(_lives, family)  # PostgreSQL's children are in groups of their own, and end when they miss it
 
     def kill(self) -> None:
         """kill -9, and wait until it and its children are gone."""
@@ -116,7 +116,7 @@ class Server(abc.ABC):
         for pid in family:
             _signal(pid, signal.SIGKILL)
         self.end(time.monotonic() + STOP_S)
-        _wait_until_gone(family)
+        _wait_while(_lives, family)
 
     def restart(self) -> None:
         """Stop and start on the same data and port."""
@@ -125,8 +125,10 @@ class Server(abc.ABC):
 
     def pause(self) -> None:
         """Hold it and its children still: connections stay open and nothing answers."""
-        for pid in self.pids():
+        family = self.pids()
+        for pid in family:
             _signal(pid, signal.SIGSTOP)
+        _wait_while(_goes_on, family)  # on a busy machine the signal reaches it some time later
 
     def resume(self) -> None:
         """Go on after `pause`."""
@@ -198,15 +200,25 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _wait_until_gone(pids: list[int]) -> None:
+def _wait_while(so: Callable[[int], bool], pids: list[int]) -> None:
     deadline = time.monotonic() + STOP_S
-    while any(map(_lives, pids)) and time.monotonic() < deadline:
+    while any(map(so, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def _lives(pid: int) -> bool:
     """Whether it is there and not only waiting to be reaped by whoever inherited it."""
+    return _state(pid) not in {"", "Z"}
+
+
+def _goes_on(pid: int) -> bool:
+    """Whether it lives and is not held still."""
+    return _state(pid) not in {"", "Z", "T"}
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for what it does; none when it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""

@@ -11,7 +11,7 @@ import httpx
 
 from services.local.servers.ports import free_ports
 
-START_S = 10.0
+START_S = 60.0
 # However we end, it ends too; the kernel sees to that when the thread ends that started it, and this one lasts.
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="toxiproxy")
 

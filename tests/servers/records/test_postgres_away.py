@@ -80,12 +80,13 @@ def test_a_server_that_ends_under_load_loses_nothing_it_acknowledged(own: tuple[
 def test_a_server_that_hangs_is_given_up(own: tuple[Postgres, Database], monkeypatch: pytest.MonkeyPatch) -> None:
     server, database = own
     _add(database, "before")
-    monkeypatch.setattr(deadline, "ANSWER_S", 1.0)
     server.pause()
     try:
-        started = time.monotonic()
-        _refused(lambda: _add(database, "while it hangs"))
-        assert time.monotonic() - started < 15
+        with monkeypatch.context() as soon:
+            soon.setattr(deadline, "ANSWER_S", 1.0)
+            started = time.monotonic()
+            _refused(lambda: _add(database, "while it hangs"))
+            assert time.monotonic() - started < 15
     finally:
         server.resume()
     _add(database, "after")
@@ -154,13 +155,12 @@ def test_a_connection_that_is_cut_while_idle_is_not_noticed(
     database = replica()
     _add(database, "one")
     with postgres_server.administrator() as connection:
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        cut = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s"
         connection.execute(cut, (records.name,))
     _add(database, "two")  # it is tried before it is given out
 
 
 def test_a_unit_of_work_that_sleeps_on_its_locks_is_ended(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.ingest.database.IDLE_S", 1)
     database = replica()
 
     def sleep() -> None:
@@ -168,7 +168,9 @@ def test_a_unit_of_work_that_sleeps_on_its_locks_is_ended(replica: Replica, monk
             session.execute(_ADD, {"key": "mine"})
             time.sleep(2)
 
-    _refused(sleep)
+    with monkeypatch.context() as soon:
+        soon.setattr("services.ingest.database.IDLE_S", 1)
+        _refused(sleep)
     _add(database, "mine")
 
 

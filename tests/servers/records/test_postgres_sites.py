@@ -4,24 +4,25 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from aimic.errors import UnavailableError
-from services.ingest import engines
 from services.ingest.database import Database
+from services.local.servers.postgres import Postgres, PostgresDatabase
 
 pytestmark = pytest.mark.servers
 _ADD = text("INSERT INTO guarded_names VALUES (:site, :key, 'a name')")
 
 
 @pytest.fixture
-def database(replica: Callable[..., Database], monkeypatch: pytest.MonkeyPatch) -> Database:
-    """The app's login with a pool of one connection, and statements that may last a second."""
-    monkeypatch.setattr(engines, "STATEMENT_S", 1)
+def database(replica: Callable[..., Database]) -> Database:
+    """The app's login with a pool of one connection."""
     made = replica(records_connections=1)
     with made.system() as session:
         for site in ("a", "b", "*"):
@@ -73,39 +74,65 @@ def test_after_a_rollback(database: Database) -> None:
 
 def test_after_a_statement_time_out(database: Database) -> None:
     with pytest.raises(UnavailableError) as caught, database.begin("a") as session:
+        session.execute(text("SET LOCAL statement_timeout = '1s'"))
         session.execute(text("SELECT pg_sleep(30)"))
     assert caught.value.retry_after_s
     assert set(_seen(database, "b")) == {"b"}
     _check(database)
 
 
-def test_after_a_request_that_was_cancelled_from_another_thread(database: Database) -> None:
-    with pytest.raises(UnavailableError), database.begin("a") as session:
-        wire: Any = session.connection().connection.driver_connection
-        cancel = threading.Timer(0.2, wire.cancel_safe)
-        cancel.start()
-        session.execute(text("SELECT pg_sleep(0.9)"))
-    cancel.join()
+def _until_it_waits(server: Postgres, database: PostgresDatabase, what: str) -> None:
+    """Until a connection of this database is in the middle of a statement that begins so."""
+    query = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND state = 'active' AND query LIKE %s"
+    with server.administrator() as connection:
+        ends = time.monotonic() + 15
+        while connection.execute(query, (database.name, f"{what}%")).fetchone() is None:
+            assert time.monotonic() < ends, f"nobody came to {what}"
+            time.sleep(0.05)
+
+
+def test_after_a_request_that_was_cancelled_from_another_thread(
+    database: Database, postgres_server: Postgres, records: PostgresDatabase
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(UnavailableError), database.begin("a") as session:
+            wire: Any = session.connection().connection.driver_connection
+
+            def cancels() -> None:
+                _until_it_waits(postgres_server, records, "SELECT pg_sleep")
+                wire.cancel_safe()
+
+            cancelled = pool.submit(cancels)
+            session.execute(text("SELECT pg_sleep(30)"))
+        cancelled.result()
     assert set(_seen(database, "b")) == {"b"}
     _check(database)
 
 
-def test_after_a_task_that_was_cancelled_in_the_middle_of_its_query(database: Database) -> None:
+def test_after_a_task_that_was_cancelled_in_the_middle_of_its_query(
+    database: Database, postgres_server: Postgres, records: PostgresDatabase
+) -> None:
     def work() -> None:
         with database.begin("a") as session:
             session.execute(_ADD, {"site": "a", "key": "late"})
-            session.execute(text("SELECT pg_sleep(0.5)"))
+            session.execute(text("SELECT pg_advisory_xact_lock(1)"))
 
-    async def request() -> None:
+    async def request(holds: psycopg.Connection) -> None:
         task = asyncio.create_task(asyncio.to_thread(work))
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(_until_it_waits, postgres_server, records, "SELECT pg_advisory")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         # The thread still has the connection; the other site waits for it, and gets it clean.
-        assert set(await asyncio.to_thread(_seen, database, "b")) == {"b"}
+        other = asyncio.create_task(asyncio.to_thread(_seen, database, "b"))
+        await asyncio.sleep(0.2)
+        assert not other.done()
+        holds.execute("SELECT pg_advisory_unlock(1)")
+        assert set(await other) == {"b"}
 
-    asyncio.run(request())
+    with postgres_server.administrator(records.name) as holds:
+        holds.execute("SELECT pg_advisory_lock(1)")
+        asyncio.run(request(holds))
     _check(database)
 
 

@@ -26,7 +26,7 @@ class Hanging(LocalBlobs):
     def exists(self, key: str) -> bool:
         """Hang first."""
         self.inside.release()
-        assert self.let.wait(10)
+        assert self.let.wait(40)
         return super().exists(key)
 
 
@@ -53,7 +53,7 @@ def _asked(blobs: BoundedBlobs, count: int) -> tuple[list[threading.Thread], lis
 
 
 def test_more_than_the_bound_are_sent_away_and_the_rest_are_answered(store: Hanging) -> None:
-    slots = Slots(at_once=2, waiting=1, patience_s=10)
+    slots = Slots(at_once=2, waiting=1, patience_s=30)
     blobs = BoundedBlobs(store, slots)
     threads, answers = _asked(blobs, 2)
     for _ in threads:
@@ -64,7 +64,7 @@ def test_more_than_the_bound_are_sent_away_and_the_rest_are_answered(store: Hang
     started = time.monotonic()
     with pytest.raises(UnavailableError, match="too slowly") as refused:
         blobs.exists(KEY)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 15
     assert refused.value.retry_after_s
     store.let.set()
     for thread in threads + third:

@@ -18,6 +18,8 @@ from aimic.domain.units import units
 from aimic.errors import InvalidInputError
 from tests.unit.aimic.domain.splitting import split_of
 
+SOME_ARE_IMPOSSIBLE = [HealthCheck.filter_too_much, HealthCheck.too_slow]
+
 
 @st.composite
 def cases(draw: st.DrawFn) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def split_or_skip(case: dict[str, Any]) -> Split:
 class TestInvariants:
     """True of every split that is made at all."""
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(max_examples=120, deadline=None, suppress_health_check=SOME_ARE_IMPOSSIBLE)
     @given(cases())
     def test_every_sample_has_one_place_and_no_unit_two(self, case: dict[str, Any]) -> None:
         split = split_or_skip(case)
@@ -68,7 +70,7 @@ class TestInvariants:
             assert parts[0]
             assert parts[2]
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(max_examples=60, deadline=None, suppress_health_check=SOME_ARE_IMPOSSIBLE)
     @given(cases())
     def test_classes_that_take_part_have_enough_units_and_others_are_set_aside(self, case: dict[str, Any]) -> None:
         split = split_or_skip(case)
@@ -78,12 +80,12 @@ class TestInvariants:
             assert (fold == SET_ASIDE) == (per_class[label] < units_needed(case["request"]))
             assert (fold != SET_ASIDE) == (label in split.classes)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(max_examples=60, deadline=None, suppress_health_check=SOME_ARE_IMPOSSIBLE)
     @given(cases())
     def test_the_same_seed_gives_the_same_split(self, case: dict[str, Any]) -> None:
         assert split_or_skip(case) == make_split(**case)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(max_examples=60, deadline=None, suppress_health_check=SOME_ARE_IMPOSSIBLE)
     @given(cases())
     def test_single_images_reach_every_part_of_every_fold(self, case: dict[str, Any]) -> None:
         case |= {"groups": [None] * len(case["labels"]), "clusters": list(range(len(case["labels"])))}

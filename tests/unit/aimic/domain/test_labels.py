@@ -123,10 +123,10 @@ class TestPatterns:
     @pytest.mark.parametrize("pattern", [r".*_.*_(?P<label>x)", r"a*(?P<label>[ab]+)$", r"^.*_.*_(?P<label>[^!]+)!"])
     def test_the_worst_pattern_taken_is_quick_on_the_worst_path(self, pattern: str) -> None:
         rule = compile_rule(LabelRule(label_pattern=pattern))
-        start = time.perf_counter()
+        start = time.process_time()
         for letter in "_ab":
             rule.of(letter * (MAX_PATH - 1) + "c")
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
 
     def test_a_path_too_long_for_a_pattern_is_refused(self) -> None:
         refused = of("a/" + "b" * MAX_PATH, label_pattern="(?P<label>a)")

@@ -101,7 +101,9 @@ async def test_a_machine_that_has_no_process_to_give_is_asked_again(
     assert len(refused) == 2
 
 
-async def test_closing_ends_the_search_for_a_process(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_ends_the_search_for_a_process(
+    picture: Picture, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoders = Decoders(1, 20)
     await decoders.start()
 
@@ -112,6 +114,7 @@ async def test_closing_ends_the_search_for_a_process(picture: Picture, monkeypat
     os.kill(pid(decoders), signal.SIGKILL)
     with pytest.raises(DeadlineError, match="waited"):
         await decode(decoders, picture(1), 0.5)
+    await until(lambda: decoders._missing)  # its death may be noticed later
     async with asyncio.timeout(5):
         await decoders.close()
 

@@ -1,6 +1,8 @@
 """One platform per home."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +30,27 @@ def test_after_release_the_home_is_free_again(tmp_path: Path) -> None:
 
 def test_without_a_platform_there_is_no_holder(tmp_path: Path) -> None:
     assert read_holder(tmp_path / "up.json") is None
+
+
+def test_who_only_looks_keeps_nobody_from_starting_and_reads_what_is_whole(tmp_path: Path) -> None:
+    over = threading.Event()
+    seen: list[dict[str, Any] | None] = []
+
+    def look() -> None:
+        while not over.is_set():
+            seen.append(read_holder(tmp_path / "up.json"))
+
+    readers = [threading.Thread(target=look) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(200):
+            lock = HomeLock(tmp_path / "up.json")
+            lock.acquire({"pid": 10**number})
+            lock.tell({"pid": 1})
+            lock.release()
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+    assert all(holder is None or holder == {} or set(holder) == {"pid"} for holder in seen)

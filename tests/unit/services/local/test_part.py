@@ -16,7 +16,7 @@ def _part(tmp_path: Path, script: str) -> Part:
     return Part(PartSpec(name="thing", command=(sys.executable, "-c", script), ops_port=1), tmp_path)
 
 
-def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not within the time allowed"
@@ -24,7 +24,10 @@ def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def _alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it may go while it is read
+        return False
 
 
 def test_a_part_that_dies_is_started_again_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

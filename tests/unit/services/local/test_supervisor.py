@@ -14,10 +14,13 @@ from services.local.supervisor import Supervisor
 
 SCRIPT = """
 import pathlib, signal, sys, time
-home, name, linger = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+home, name, other = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 def end(*_):
     (home / f"{name}.asked").write_text(str(time.monotonic()))
-    time.sleep(linger)
+    ends = time.monotonic() + 5
+    while other and not (home / f"{other}.asked").exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    time.sleep(0.2 if name == "trainer" else 0)
     (home / f"{name}.ended").write_text(str(time.monotonic()))
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
@@ -39,9 +42,10 @@ def test_ingest_is_asked_to_end_when_the_trainers_have_handed_their_work_back(
 ) -> None:
     specs = [
         PartSpec(
-            name=name, command=(sys.executable, "-c", SCRIPT, str(tmp_path), name, linger), ends_late=name == "ingest"
+            name=name, command=(sys.executable, "-c", SCRIPT, str(tmp_path), name, other), ends_late=name == "ingest"
         )
-        for name, linger in (("ingest", "0"), ("trainer", "0.5"), ("trainer-2", "0.2"))
+        # The first trainer ends when the second was asked too, or after 5 s: an end one after the other would be seen.
+        for name, other in (("ingest", ""), ("trainer", "trainer-2"), ("trainer-2", ""))
     ]
     supervisor = Supervisor(tuple(specs), tmp_path)
     supervisor.stop_on_signals()

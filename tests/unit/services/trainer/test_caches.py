@@ -1,8 +1,10 @@
 """What may be forgotten, and what may not."""
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from services.trainer import caches
 from services.trainer.caches import IN_USE_S, forget_old
 from services.trainer.rows import MARKS, RowCache
-from services.trainer.scratch import LOCK, clear_left
+from services.trainer.scratch import LOCK, Scratch, clear_left
 
 NOW = 2_000_000_000.0
 
@@ -77,3 +79,24 @@ def test_what_killed_trainers_left_goes_though_another_removes_it_too(
     shutil.rmtree(tmp_path / "gone")
     clear_left(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["odd"]
+
+
+def test_what_is_just_being_made_is_there_though_another_takes_it_for_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    begun: list[bool] = []
+
+    def slow(handle: Any, how: int) -> None:
+        if not begun:
+            begun.append(True)
+            clear_left(tmp_path)
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    scratch = Scratch(tmp_path / "task-1")
+    assert (scratch.open() / LOCK).exists()
+    clear_left(tmp_path)
+    assert scratch.directory.is_dir()
+    scratch.close()
+    assert list(tmp_path.iterdir()) == []

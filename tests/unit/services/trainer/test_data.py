@@ -85,13 +85,15 @@ def test_two_trainers_that_share_a_home_decode_each_image_once(
 
 def test_reading_is_side_by_side_and_bounded_in_memory(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = make_lab(images=24)
-    read, lock, now, most = transfer.read, threading.Lock(), 0, 0
+    read, lock, now, most, together = transfer.read, threading.Lock(), 0, 0, threading.Event()
 
     def watched(url: str, what: str, sha256: str | None = None) -> bytes:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
+        if now == data.READERS or not together.wait(20):  # threads begin one by one, on a busy machine far apart
+            together.set()
         time.sleep(0.02)
         with lock:
             now -= 1

@@ -40,13 +40,6 @@ def _png_of_zeros(width: int, height: int) -> bytes:
     )
 
 
-def _children() -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
-    ).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if "sandbox_child" in line]
-
-
 def test_the_answer_is_that_of_examining_here(sandbox: Sandbox, pictures: dict[str, Any]) -> None:
     for name in ("jpeg rgb", "jpeg wide profile", "tiff 16-bit rgb", "bmp 24-bit", "gif", "webp lossy"):
         assert sandbox.examine(pictures[name].data) == examine(pictures[name].data)
@@ -69,10 +62,10 @@ def test_refusals_come_back_as_words(sandbox: Sandbox) -> None:
 def test_a_killed_child_is_replaced_and_the_image_not_lost(sandbox: Sandbox, pictures: dict[str, Any]) -> None:
     data = pictures["jpeg rgb"].data
     before = sandbox.examine(data)
-    (child,) = _children()
+    (child,) = _children_of(sandbox)  # others' live on in this process
     os.kill(child, signal.SIGKILL)
     assert sandbox.examine(data) == before
-    assert _children() != [child]
+    assert _children_of(sandbox) not in ([], [child])
 
 
 def test_a_picture_that_takes_too_much_memory_is_refused(pictures: dict[str, Any]) -> None:
@@ -83,14 +76,16 @@ def test_a_picture_that_takes_too_much_memory_is_refused(pictures: dict[str, Any
 
 
 def test_a_picture_that_takes_too_long_is_refused(pictures: dict[str, Any]) -> None:
-    with Sandbox(1, seconds=0.3) as hasty:
+    with Sandbox(1) as hasty:
+        usual = hasty.seconds
         hasty.examine(pictures["png rgb"].data)
         (child,) = _children_of(hasty)
         os.kill(child, signal.SIGSTOP)
-        start = time.monotonic()
+        start, hasty.seconds = time.monotonic(), 0.3
         with pytest.raises(UnreadableImageError, match="took more than"):
             hasty.examine(pictures["png rgb"].data)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < usual / 2
+        hasty.seconds = usual  # what is in order isn't hurried: the machine may be busy
         assert hasty.examine(pictures["png rgb"].data).width == 22
 
 
@@ -227,7 +222,7 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    for _ in range(50):
+    for _ in range(300):
         if not Path(f"/proc/{child}").exists():
             return
         time.sleep(0.1)

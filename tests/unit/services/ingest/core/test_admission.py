@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from services.ingest.admission import Admission, Patience
 
-HASTE = Patience(answer_s=0.3, slow_answer_s=5.0, body_s=0.3)
+HASTE = Patience(answer_s=0.3, slow_answer_s=5.0, body_s=1.5)
 
 
 def _app(most: int = 4, away: bool = False) -> tuple[FastAPI, threading.Event]:
@@ -105,8 +105,8 @@ def test_a_body_may_take_long_while_it_comes_but_not_stand_still() -> None:
             await asyncio.sleep(pause_s)
 
     async def talk(http: httpx.AsyncClient) -> None:
-        assert (await http.post("/upload", content=body(5, 0.1))).json() == 25
-        stalled = await http.post("/upload", content=body(2, 1.0))
+        assert (await http.post("/upload", content=body(5, 0.35))).json() == 25
+        stalled = await http.post("/upload", content=body(2, 60))
         assert stalled.status_code == 503 and "send the rest" in stalled.json()["detail"]
 
     _run(app, talk)

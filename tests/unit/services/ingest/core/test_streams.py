@@ -1,6 +1,7 @@
 """Event streams are bounded, and wait for records that are away."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -54,3 +55,16 @@ def test_there_are_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
         stream(lambda _: Batch([], 0, True), 0, signals, "b")
 
     asyncio.run(two_and_one_more())
+
+
+def test_the_handler_of_sigterm_may_come_while_its_own_thread_holds_the_lock() -> None:
+    signals = Signals()
+
+    def interrupted() -> None:
+        with signals._lock:
+            signals.stop()
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive() and signals.stopping.is_set()

@@ -1,7 +1,6 @@
 """However much comes in, only so much of it is in work at once; and the records may be away too."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,15 +38,16 @@ class Watched:
         monkeypatch.setattr(Examiner, "settle", counted)
 
     def slow_store(self, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A store that takes a while, and counts how many wait for it."""
-        put, now = lab.parts.blobs.put, 0
+        """A store that takes its time until three wait for it, and counts them."""
+        put, now, together = lab.parts.blobs.put, 0, threading.Event()
 
         def slow(key: str, data: bytes) -> Any:
             nonlocal now
             with self._lock:
                 now += 1
                 self.most_stored_at_once = max(self.most_stored_at_once, now)
-            time.sleep(0.05)
+            if now > 2 or not together.wait(20):  # who comes first waits for others, or finds that there are none
+                together.set()
             with self._lock:
                 now -= 1
             return put(key, data)
