@@ -117,9 +117,7 @@ class Loader:
         # Our own copy went bad on the disk: the registry's may be whole.
         logger.warning("the copy on disk is damaged; it is fetched again", extra={"bundle": entry.bundle_hash})
         await self._store.discard(entry.bundle_hash)
-        return await self._memory.open(
-            entry.bundle_hash, await self._store.fetch(entry, self._needed), executor
-        )
+        return await self._memory.open(entry.bundle_hash, await self._store.fetch(entry, self._needed), executor)
 
     def _needed(self, bundle_hash: str) -> bool:
         """Whether a bundle must stay on the disk, however full that is."""

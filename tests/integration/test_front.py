@@ -49,6 +49,8 @@ async def _echo(request: Request) -> Response:
 
 async def _ids(request: Request) -> Response:
     return JSONResponse({name: request.headers.getlist(name) for name in ("x-request-id", "traceparent")})
+
+
 _arrived = threading.Semaphore(0)
 """Goes up with each event that has reached the one who listens."""
 
