@@ -23,7 +23,7 @@ test: ## Install everything that is needed and pass every check and test
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
 # Two lanes for two cores: what runs inside the test process (the ten networks' training too), with the records on
 # PostgreSQL, beside the contracts over every adapter and what starts the platform's real processes. Types are checked
-# in the second, so that both take about 12 minutes on a quiet machine.
+# in the second, so that both take about as long.
 check-spine:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-whole
 
