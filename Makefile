@@ -22,17 +22,17 @@ test: ## Install everything that is needed and pass every check and test
 
 .PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
-# Two lanes for two cores: what runs inside the test process (the ten networks' training too), beside the contracts over
-# every adapter, the records on PostgreSQL and what starts the platform's real processes.
+# Two lanes for two cores: what runs inside the test process (the ten networks' training too), with the records on
+# PostgreSQL, beside the contracts over every adapter and what starts the platform's real processes. Types are checked
+# in the second, so that both take about as long.
 check-spine:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-whole
 
-check-code: lint types protos-check openapi-check
-	$(PYTEST) tests/unit tests/integration/test_trainer_networks.py
+check-code: lint protos-check openapi-check
+	$(PYTEST) tests/unit tests/servers/records tests/integration/test_trainer_networks.py
 
-check-whole:
-	$(PYTEST) -m "not long" tests/contract tests/servers/records tests/integration tests/e2e \
-		--ignore tests/integration/test_trainer_networks.py
+check-whole: types
+	$(PYTEST) -m "not long" tests/contract tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
 # On the real PostgreSQL, Kafka and MinIO, in two lanes again: the tests beside as many histories of faults as fit
 # 8 minutes. Each lane starts servers of its own.

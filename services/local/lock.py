@@ -1,9 +1,11 @@
 """One platform per home: a lock that the kernel releases even when we are killed."""
 
+import contextlib
 import fcntl
 import json
 import os
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from aimic.errors import ConflictError
 # The system's `struct flock` for the whole file, to write: type, whence, start, length, process.
 _FLOCK = struct.Struct("hhqqi")
 _WHOLE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_LOOKS, _MOMENT_S = 200, 0.005
+"""How often, and how far apart, what can't be read is looked at: nobody writes for a second."""
 
 
 class HomeLock:
@@ -40,7 +44,8 @@ class HomeLock:
     def tell(self, about: dict[str, Any]) -> None:
         """Write anew what others read about us; the lock must be held."""
         assert self._descriptor is not None
-        # In one write over all that was there: whoever reads meanwhile never finds the file empty or cut off.
+        # In one write over all that was there: whoever reads meanwhile never finds the file empty, and what is half
+        # this and half that is no JSON, so he looks again.
         before = os.fstat(self._descriptor).st_size
         os.pwrite(self._descriptor, json.dumps(about).encode().ljust(before), 0)
 
@@ -56,12 +61,17 @@ def read_holder(path: Path) -> dict[str, Any] | None:
     """What the running platform wrote about itself; None when none runs."""
     try:
         with path.open() as handle:
-            text = handle.read()
-            # Only asked for, never taken: a platform that starts at this moment would be told that one is running.
-            kind, *_ = _FLOCK.unpack(fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _WHOLE))
+            for _ in range(_LOOKS):
+                handle.seek(0)
+                text = handle.read()
+                # Only asked for, never taken: a platform that starts at this moment would be told that one is running.
+                kind, *_rest = _FLOCK.unpack(fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _WHOLE))
+                if kind == fcntl.F_UNLCK:
+                    return None
+                with contextlib.suppress(ValueError):  # it is being written, and we read half of each
+                    found: dict[str, Any] = json.loads(text) if text else {}
+                    return found
+                time.sleep(_MOMENT_S)
     except (FileNotFoundError, PermissionError):
         return None
-    if kind == fcntl.F_UNLCK:
-        return None
-    found: dict[str, Any] = json.loads(text) if text else {}
-    return found
+    return {}

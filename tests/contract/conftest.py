@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.event_logs import KafkaLog, Log, SqliteLog, patiently
+from aimic.errors import UnavailableError
+from tests.contract.event_logs import WAIT_S, KafkaLog, Log, SqliteLog
+from tests.patience import patiently
 
 
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.servers)])
@@ -23,5 +25,5 @@ def log(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 def group(log: Log) -> str:
     """A group that no test had before."""
     name = f"trainers-{uuid4().hex}"
-    patiently(lambda: log.settle(name))
+    patiently(lambda: log.settle(name), UnavailableError, 2 * WAIT_S)
     return name

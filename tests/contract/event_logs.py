@@ -155,18 +155,6 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def patiently(do: Callable[[], object]) -> None:
-    """Until it works: the log says that it is away, and is back in a moment."""
-    end = time.monotonic() + 2 * WAIT_S
-    while True:
-        try:
-            do()
-            return
-        except UnavailableError:
-            assert time.monotonic() < end
-            time.sleep(0.2)
-
-
 class Member:
     """A member on a thread of its own, as in a process of its own."""
 

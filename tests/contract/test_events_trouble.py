@@ -16,7 +16,8 @@ from aimic.errors import UnavailableError
 from aimic.events import TaskReady
 from aimic.ports.events import Events, Subscription
 from aimic.settings import Settings
-from tests.contract.event_logs import TOPICS, WAIT_S, Log, Member, drain, patiently, publish_until, ready, until
+from tests.contract.event_logs import TOPICS, WAIT_S, Log, Member, drain, publish_until, ready, until
+from tests.patience import patiently
 
 
 def test_each_message_goes_to_one_of_the_members(log: Log, group: str) -> None:
@@ -92,7 +93,7 @@ def test_after_a_restart_everything_goes_on(log: Log, group: str) -> None:
     member = Member(log, group)
     publish_until(events, lambda: bool(member.heard), "before")
     log.restart()
-    patiently(lambda: events.publish(ready("after")))
+    patiently(lambda: events.publish(ready("after")), UnavailableError, 2 * WAIT_S)
     until(lambda: "after" in member.heard)
     member.leave()
 
@@ -107,7 +108,7 @@ def test_what_was_committed_stays_so_over_a_restart(log: Log, group: str) -> Non
     subscription.close()
     log.restart()
     later: list[Subscription] = []
-    patiently(lambda: later.append(log.connect().subscribe(TOPICS, group)))
+    patiently(lambda: later.append(log.connect().subscribe(TOPICS, group)), UnavailableError, 2 * WAIT_S)
     assert drain(later[0], 1) == [("polled", 1)]
     later[0].close()
 

@@ -25,9 +25,9 @@ from services.ingest.tasks.tables import TaskRow
 from services.ingest.uploads.tables import PieceRow, UploadRow
 from tests.faults.evidence import Evidence, ImportFound, JobFound, ModelFound, TaskFound, UploadFound
 from tests.faults.ground import Letters
-from tests.faults.patience import patiently
 from tests.faults.pictures import pixels_of
 from tests.faults.told import Told
+from tests.patience import patiently
 
 SITE = "local"
 _OPEN = (Status.WAITING, Status.READY, Status.RUNNING)

@@ -20,7 +20,7 @@ from services.local.servers.together import Servers
 from services.local.servers.toxiproxy import Proxy, Toxiproxy
 from tests.faults.ground import Letters
 from tests.faults.listening import GROUP
-from tests.faults.patience import PATIENCE_S, patiently
+from tests.patience import PATIENCE_S, patiently
 
 DISK_MIB = {"postgres": 2048, "minio": 8192}
 """Sparse: what is never written takes no room on the machine's own disk."""

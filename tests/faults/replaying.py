@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from services.ingest.tasks import tokens
 from services.ingest.tasks.tables import SecretRow, TaskRow
 from tests.faults.calls import Calls
-from tests.faults.patience import patiently
 from tests.faults.scenario import TUS
 from tests.faults.told import Told
+from tests.patience import patiently
 
 GONE = frozenset({401, 404, 409})
 REFUSED = frozenset({409})

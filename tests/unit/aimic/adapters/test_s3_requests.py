@@ -133,6 +133,30 @@ def test_two_that_make_the_bucket_at_once_are_both_content(blobs: S3Blobs, store
     blobs.put("a", b"data")
 
 
+def test_a_bucket_that_is_being_made_may_refuse_at_first(blobs: S3Blobs, store: Store) -> None:
+    store.answers = [_refuses(403, "AccessDenied"), _refuses(403, "AccessDenied"), _says(200)]
+    blobs.put("a", b"data")
+    assert len(store.seen) == 3
+
+
+def test_a_refusal_is_believed_where_the_bucket_is_old(
+    blobs: S3Blobs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.answers = [_says(200), _refuses(403, "AccessDenied")]
+    blobs.put("a", b"data")
+    monkeypatch.setattr(s3_connection, "_YOUNG_S", 0.0)
+    with pytest.raises(UnavailableError, match="s3:PutObject"):
+        blobs.put("a", b"data")
+    assert len(store.seen) == 2
+
+
+def test_a_refusal_that_stays_is_told_soon(blobs: S3Blobs, store: Store) -> None:
+    store.answers = [_refuses(403, "AccessDenied")]
+    with pytest.raises(UnavailableError, match="s3:PutObject"):
+        blobs.put("a", b"data")
+    assert len(store.seen) == 6
+
+
 def test_a_download_goes_on_where_it_broke_if_the_object_is_the_same(blobs: S3Blobs, store: Store) -> None:
     first = _says(200, b"0123", content_length="10", etag='"e-1"')
     store.answers = [first, _breaks, _says(206, b"456789", etag='"e-1"', content_range="bytes 4-9/10")]

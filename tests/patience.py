@@ -6,12 +6,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
-_PAUSE_S = 0.5
+_PAUSE_S = 0.2
 
 
-def patiently(ask: Callable[[], T], passing: type[Exception]) -> T:
-    """What `ask` returns; its error of the kind `passing` once that has not passed in PATIENCE_S."""
-    ends = time.monotonic() + PATIENCE_S
+def patiently(ask: Callable[[], T], passing: type[Exception], seconds: float = PATIENCE_S) -> T:
+    """What `ask` returns; its error of the kind `passing` once that has not passed in `seconds`."""
+    ends = time.monotonic() + seconds
     while True:
         try:
             return ask()
