@@ -29,6 +29,7 @@ from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
 from services.inference.app import Service, service
 from services.inference.catalogue import Model
 from services.inference.grpc.server import GrpcServer
+from services.inference.lane import Account
 from services.inference.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -167,7 +168,7 @@ async def test_a_message_beyond_the_limit_is_refused_by_grpc(stub: Any) -> None:
 
 
 async def test_the_calls_deadline_ends_it(stub: Any, parts: Service) -> None:
-    async with model_of(parts).batcher._lane.turn:  # the network is held: no answer can come sooner
+    async with model_of(parts).batcher._lane.turn(Account()):  # the network is held: no answer can come sooner
         status, _, _ = await refused(stub.Predict(request_of(*map(picture, range(30))), timeout=0.02))
     assert status is grpc.StatusCode.DEADLINE_EXCEEDED
     await at_rest(parts)
@@ -189,7 +190,7 @@ async def test_overload_says_when_to_come_again(stub: Any, parts: Service) -> No
         return await stub.Predict(request_of(*images), timeout=60)
 
     # With the network held, none of them is answered before all of them have come.
-    async with model_of(parts).batcher._lane.turn:
+    async with model_of(parts).batcher._lane.turn(Account()):
         calls = [asyncio.create_task(call()) for _ in range(3)]
         async with asyncio.timeout(20):
             while sum(each.done() for each in calls) < 2:
@@ -262,5 +263,5 @@ async def at_rest(parts: Service) -> None:
     """Nothing is in flight, soon."""
     model = model_of(parts)
     async with asyncio.timeout(20):
-        while parts.plane._admission._images or model.in_use or model.batcher._coming:
+        while parts.plane._admission._images or model.in_use or model.batcher._coming():
             await asyncio.sleep(0.01)

@@ -5,6 +5,7 @@ imported. So that is made impossible before; OpenVINO then uses the stand-in tha
 """
 
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class OpenVino:
         self._step = cached_together(source.image_size, _AT_224)
         # Without the hint OpenVINO takes bfloat16 by itself where the CPU is quick with it. Pinned threads would wait
         # for the very CPU that a neighbour keeps busy.
-        self._compiled = openvino.Core().compile_model(
+        self._compiled = _core().compile_model(
             _converted(source),
             "CPU",
             {
@@ -54,6 +55,16 @@ class OpenVino:
     def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         found: Any = self._request.infer([pixels])
         return np.array(found[0], dtype=np.float32)
+
+
+@cache
+def _core() -> openvino.Core:
+    """One for as long as the process lives.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and unmaps that with the last core, on whatever
+    thread; the next signal to the first thread would end the process without a word.
+    """
+    return openvino.Core()
 
 
 def _converted(source: Source) -> openvino.Model:

@@ -147,6 +147,33 @@ print([name for name, module in sys.modules.items() if name.startswith("openvino
     assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
 
 
+def test_a_signal_is_heard_after_a_network_was_unloaded_on_another_thread() -> None:
+    """OpenVINO lends the thread that loads it a stack for signals, and takes it back with its last core."""
+    unloaded = """
+import gc, os, signal, threading, torch
+from aimic.nets.executors.base import Source
+from aimic.nets.executors.kinds import make
+from aimic.nets.weights import Weights
+from aimic.nets.zoo import build
+
+def unload():
+    held.clear()
+    gc.collect()
+
+held = [make("openvino-fp32-cpu", Source([build("shufflenet_v2_x1_0", 2, 40, Weights.none(), seed=1)], torch.device('cpu'), 1))]
+thread = threading.Thread(target=unload)
+thread.start()
+thread.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+except KeyboardInterrupt:
+    print("heard")
+"""
+    ended = subprocess.run([sys.executable, "-c", unloaded], capture_output=True, text=True, timeout=600, check=False)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "heard"), ended.stderr
+
+
 def test_one_file_alone_imports_openvino() -> None:
     root = Path(kinds.__file__).parents[3]
     files = [file for room in ("aimic", "services") for file in (root / room).rglob("*.py")]

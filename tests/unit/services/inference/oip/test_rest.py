@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from services.inference.app import Service
+from services.inference.deadline import Deadline
 from services.inference.oip import bodies, models
 from services.inference.rest.application import application
 from services.inference.settings import Settings
@@ -380,9 +381,9 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
     scope = {"type": "http", "method": "POST", "path": INFER, "query_string": b"", "headers": raw}
     model.batcher._window_s, before = 60.0, model.batcher._window_s
     try:
-        with model.batcher.expecting(1):  # another image seems to be on its way, so this one waits for it
+        with model.batcher.job(1, Deadline.after(60)):  # another image seems to be on its way, so this one waits for it
             call = asyncio.ensure_future(app(scope, receive, send))
-            await until(lambda: model.batcher._queue)
+            await until(lambda: len(model.batcher._ring))
             hang_up.set()
             await asyncio.wait_for(call, 20)
     finally:
