@@ -83,6 +83,11 @@ class Served:
         self.state, self.reason, self.model = "ready", None, model
         self.failures, self.retry_at = 0, 0.0
 
+    def took_over(self, before: Model, model: Model) -> None:
+        """The same bundle runs in another way from now on."""
+        if self.model is before:
+            self.model = model
+
     def unloaded(self) -> None:
         """Its model made room for another; it comes back when it is asked for."""
         self.state, self.reason, self.model = "loading", ON_DEMAND, None
@@ -163,6 +168,11 @@ class Catalogue:
         """Whether a model must stay in memory: it serves, or still does until its successor is ready."""
         current = set(self._current.values())
         return any(served.serving or served.key in current for served in self.holders(bundle_hash))
+
+    def hurry(self, bundle_hash: str) -> bool:
+        """Whether somebody waits for this model: requests, or a name for which no other version answers."""
+        held = self.holders(bundle_hash)
+        return self.awaited(bundle_hash) or any(s.serving and self._before(s).model is None for s in held)
 
     def awaited(self, bundle_hash: str) -> bool:
         """Whether requests wait for this model: one that was just loaded for them has not been used by them yet."""

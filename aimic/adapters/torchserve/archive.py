@@ -18,18 +18,24 @@ _VERSION = "1.0"
 """Of every model: another bundle has another name."""
 
 
-def build(bundle: Path, bundle_hash: str, store: Path, threads: int, executor: str | None) -> Path:
-    """Build the archive `store/HASH` of a bundle directory. Files are linked where the disk allows, else copied.
+def build(
+    bundle: Path, bundle_hash: str, store: Path, threads: int, executor: str | None, name: str | None = None
+) -> Path:
+    """Build the archive `store/NAME` (by default its hash) of a bundle. Files are linked where the disk allows, else
+    copied.
 
     It runs with so many threads and by this executor (None: the usual one). What is there already is built anew.
+    OSError when the disk doesn't take it; what was written of it is removed with the next one of this name.
     """
-    archive = store / bundle_hash
+    name = name or bundle_hash
+    archive = store / name
     remove(archive)
-    work = store / f".{bundle_hash}"
+    work = store / f".{name}"
     remove(work)
     shutil.copytree(bundle, work / BUNDLE, copy_function=_link)
     (work / "MAR-INF").mkdir()
-    (work / "MAR-INF/MANIFEST.json").write_bytes(canonical_json(_manifest(bundle_hash, threads, executor)))
+    wishes: dict[str, object] = {"bundle": bundle_hash, "threads": threads, "executor": executor}
+    (work / "MAR-INF/MANIFEST.json").write_bytes(canonical_json(_manifest(name, wishes)))
     work.rename(archive)
     return archive
 
@@ -39,13 +45,13 @@ def remove(archive: Path) -> None:
     shutil.rmtree(archive, ignore_errors=True)
 
 
-def _manifest(bundle_hash: str, threads: int, executor: str | None) -> dict[str, object]:
+def _manifest(name: str, wishes: dict[str, object]) -> dict[str, object]:
     return {
         "createdOn": "",
         "runtime": "python",
         "archiverVersion": "0.12.0",
-        "model": {"modelName": bundle_hash, "modelVersion": _VERSION, "handler": HANDLER},
-        "aimic": {"threads": threads, "executor": executor},
+        "model": {"modelName": name, "modelVersion": _VERSION, "handler": HANDLER},
+        "aimic": wishes,
     }
 
 

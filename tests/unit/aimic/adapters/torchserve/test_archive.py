@@ -36,7 +36,7 @@ def test_it_holds_the_bundle_and_names_our_handler(bundle: Path, store: Path) ->
     assert _files(made) == {"MAR-INF/MANIFEST.json", "bundle/bundle.json", "bundle/weights/0.safetensors"}
     manifest = json.loads((made / "MAR-INF/MANIFEST.json").read_bytes())
     assert manifest["model"] == {"modelName": HASH, "modelVersion": "1.0", "handler": archive.HANDLER}
-    assert manifest["aimic"] == {"threads": 2, "executor": "torch-eager-fp32-cpu"}
+    assert manifest["aimic"] == {"bundle": HASH, "threads": 2, "executor": "torch-eager-fp32-cpu"}
 
 
 def test_weights_take_no_place_of_their_own(bundle: Path, store: Path) -> None:
