@@ -1,6 +1,7 @@
 """The predictor of the cluster: TorchServe as our child, a process of its own for each model."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,11 +31,15 @@ class TorchServePredictor:
         self._keeper = Keeper(settings or Settings(threads=available_cpus()))
 
     @classmethod
-    def of(cls, url: str) -> "TorchServePredictor":
-        """`torchserve://` works in the machine's directory for temporary files, `torchserve:///path` in that one."""
+    def of(cls, url: str, wishes: Mapping[str, float]) -> "TorchServePredictor":
+        """`torchserve://` works in the machine's directory for temporary files, `torchserve:///path` in that one.
+
+        `wishes` are fields of Settings.
+        """
         path = urlsplit(url).path
         directory = Path(path) if path.strip("/") else None
-        return cls(Settings(threads=available_cpus(), directory=directory))
+        chosen: dict[str, object] = {"threads": available_cpus(), "directory": directory, **wishes}
+        return cls(Settings.model_validate(chosen))
 
     def load(self, bundle: Path, executor: str | None = None, name: str = "") -> LoadedModel:
         """See the port; UnavailableError when TorchServe or the model's worker does not start.

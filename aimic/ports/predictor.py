@@ -42,7 +42,8 @@ class Predictor(Protocol):
 
         An image's logits don't depend on the batch (to 1e-5 in probability). NotFoundError if not loaded,
         InvalidInputError for other pixels. It waits for its turn and for an answer for `timeout_s` at most: then
-        DeadlineError. UnavailableError when what runs the network is away or died of it.
+        DeadlineError. UnavailableError when what runs the network is away or died of it. A network that computes in
+        this process can't be ended from outside: who calls must be able to leave a call whose network hangs to itself.
         """
 
     def unload(self, name: str) -> None:

@@ -53,7 +53,7 @@ async def service(
 ) -> AsyncIterator[Service]:
     """Decoders, models and reconciliation, running inside the block and stopped in reverse order."""
     async with AsyncExitStack() as stack:
-        runs = predictor or wiring.predictor(settings.predictor_url)
+        runs = predictor or wiring.predictor(settings.predictor_url, settings.worker)
         stack.callback(runs.close)
         lane = Lane()
         stack.callback(lane.close)

@@ -20,7 +20,7 @@ Key = tuple[str, str, int]
 """Site, name, version."""
 
 ON_DEMAND = "It is loaded when it is first asked for."
-LOADING = "It is being fetched and checked."
+LOADING = "It is being fetched, checked and measured."
 
 SOON_S = 15.0
 LATER_S = 600.0

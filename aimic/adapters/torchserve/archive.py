@@ -25,18 +25,25 @@ def build(
     copied.
 
     It runs with so many threads and by this executor (None: the usual one). What is there already is built anew.
-    OSError when the disk doesn't take it; what was written of it is removed with the next one of this name.
+    OSError when the disk doesn't take it; nothing of it stays then.
     """
     name = name or bundle_hash
     archive = store / name
     remove(archive)
     work = store / f".{name}"
     remove(work)
-    shutil.copytree(bundle, work / BUNDLE, copy_function=_link)
-    (work / "MAR-INF").mkdir()
     wishes: dict[str, object] = {"bundle": bundle_hash, "threads": threads, "executor": executor}
-    (work / "MAR-INF/MANIFEST.json").write_bytes(canonical_json(_manifest(name, wishes)))
-    work.rename(archive)
+    try:
+        for file in sorted(file for file in bundle.rglob("*") if file.is_file()):
+            target = work / BUNDLE / file.relative_to(bundle)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(file, target)
+        (work / "MAR-INF").mkdir(parents=True)
+        (work / "MAR-INF/MANIFEST.json").write_bytes(canonical_json(_manifest(name, wishes)))
+        work.rename(archive)
+    except BaseException:
+        remove(work)
+        raise
     return archive
 
 
@@ -55,7 +62,7 @@ def _manifest(name: str, wishes: dict[str, object]) -> dict[str, object]:
     }
 
 
-def _link(source: str, target: str) -> None:
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without links

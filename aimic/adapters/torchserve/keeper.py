@@ -1,5 +1,6 @@
 """Keeps TorchServe and its models running: starts it again when it dies, renews tokens, fences what keeps dying."""
 
+import errno
 import logging
 import threading
 import time
@@ -10,7 +11,7 @@ from aimic.adapters.torchserve import archive
 from aimic.adapters.torchserve.fence import Fence
 from aimic.adapters.torchserve.front import Front
 from aimic.adapters.torchserve.ground import Ground, Settings
-from aimic.errors import AimicError, UnavailableError
+from aimic.errors import AimicError, FullError, UnavailableError
 from aimic.ports.predictor import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -76,12 +77,14 @@ class Keeper:
                 return known.loaded
             if known is not None:
                 self._drop(name)
-            archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor, name)
             try:
+                archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor, name)
                 loaded = front.register(name)
                 pid = front.worker(name).pid
-            except BaseException:
+            except BaseException as error:
                 self._drop(name)
+                if isinstance(error, OSError):
+                    raise self._no_archive(error) from error
                 raise
             settings = self.settings
             fence = Fence(settings.deaths, settings.deaths_s, settings.fenced_s)
@@ -110,6 +113,14 @@ class Keeper:
         self._thread.join(30)
         self.models.clear()
         self.ground.remove()
+
+    def _no_archive(self, error: OSError) -> AimicError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return (FullError if full else UnavailableError)(
+            f"The model could not be written to {self.ground.directory}, where TorchServe works ({error.strerror}). "
+            "What is loaded goes on. It is tried again by itself; make space there, or name another directory with "
+            "AIMIC_PREDICTOR_URL=torchserve:///directory."
+        )
 
     def _drop(self, name: str) -> None:
         self.models.pop(name, None)

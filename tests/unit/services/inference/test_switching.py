@@ -42,7 +42,7 @@ class Measured:
         self.times = 0
         self.fails = 0
 
-    async def __call__(self, directory: Path) -> ExecutorChoice:
+    async def __call__(self, directory: Path, *_: object) -> ExecutorChoice:
         self.times += 1
         await self.gate.wait()
         if self.fails:
