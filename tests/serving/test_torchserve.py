@@ -193,9 +193,16 @@ def test_a_disk_without_space_costs_only_the_newcomer(
 
 
 def test_the_file_of_tokens_vanishes(scene: Scene) -> None:
-    """Those that we hold go on; what is renewed is written anew (see the test that follows)."""
+    """Those that we hold go on, and a renewal writes it anew."""
+    front = scene.keeper.front
+    assert front is not None
     scene.keeper.ground.key_file.unlink()
     assert scene.answers()
+    tokens = front.calls.tokens
+    before = tokens.get("inference")
+    assert tokens.newer("inference", before, 60) != before
+    assert scene.answers() and scene.keeper.front is front
+    assert scene.keeper.ground.key_file.exists()
 
 
 def test_tokens_are_renewed_before_they_expire(scene: Scene) -> None:
