@@ -37,6 +37,8 @@ class Model:
     in_use: int = 0
     used_at: float = field(default_factory=time.monotonic)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    note: str | None = None
+    """What is still to be known of it, in plain words."""
     leaving: bool = False
     """It takes no new requests; it is unloaded when the last one is answered."""
 
@@ -77,6 +79,11 @@ class Served:
     def serving(self) -> bool:
         """Whether it takes the requests that name no version."""
         return self.entry.stage is Stage.SERVING
+
+    @property
+    def remark(self) -> str | None:
+        """Why it is not ready, or what is still to be known of it; None when nothing is."""
+        return self.reason or (None if self.model is None else self.model.note)
 
     def ready(self, model: Model) -> None:
         """It answers now."""

@@ -118,7 +118,7 @@ class Loader:
                 raise
             model = await self._open_anew(entry, with_what.executor)
         if not with_what.settled:
-            self._switching.follow(entry, directory)
+            self._switching.follow(entry, directory, model)
         return model
 
     async def _open_anew(self, entry: ServingEntry, executor: str | None) -> Model:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from aimic.domain.model import ServingEntry
 from aimic.errors import AimicError
+from services.inference.catalogue import Model
 from services.inference.executors import Executors
 from services.inference.memory import Memory
 
@@ -23,6 +24,9 @@ _LOOK_S = 0.1
 _AGAIN_S = 15.0
 _REST = 10
 """After a try that led to nothing, a rest of so many times what it took: a machine shall not measure without end."""
+
+
+FOR_NOW = "It answers. What runs it fastest on this machine is still being found out; it goes over to that by itself."
 
 
 class First(NamedTuple):
@@ -39,7 +43,8 @@ class _Pending(NamedTuple):
 
     entry: ServingEntry
     directory: Path
-    again_at: float
+    model: Model
+    again_at: float = 0.0
 
 
 class Switching:
@@ -63,9 +68,10 @@ class Switching:
         executor = choosing.result() if choosing.done() and not choosing.cancelled() else None
         return First(executor, settled=executor is not None)
 
-    def follow(self, entry: ServingEntry, directory: Path) -> None:
+    def follow(self, entry: ServingEntry, directory: Path, model: Model) -> None:
         """This model was loaded before its executor was settled: it goes over when that is."""
-        self._pending[entry.bundle_hash] = _Pending(entry, directory, 0.0)
+        model.note = FOR_NOW
+        self._pending[entry.bundle_hash] = _Pending(entry, directory, model)
         self.step()
 
     def step(self) -> None:
@@ -109,12 +115,13 @@ class Switching:
             return None
 
     async def _go_over(self, pending: _Pending) -> None:
-        entry, directory, _ = pending
+        entry, directory, model, _ = pending
         bundle_hash, started = entry.bundle_hash, time.monotonic()
         try:
             executor = await asyncio.shield(self._choose(entry, directory))
             if executor is not None:
                 await self._memory.switch(bundle_hash, directory, executor)
+                model.note = None
                 self._pending.pop(bundle_hash, None)
                 return
         except AimicError as error:

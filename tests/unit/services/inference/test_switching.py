@@ -83,7 +83,11 @@ def start(shelf: Any, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> St
 
     @asynccontextmanager
     async def begin(home: Path, **settings: Any) -> AsyncIterator[Service]:
-        named = {"inference_decoders": 1, "inference_poll_s": 0.05, "inference_executor": "auto"} | settings
+        named: dict[str, Any] = {
+            "inference_decoders": 1,
+            "inference_poll_s": 0.05,
+            "inference_executor": "auto",
+        } | settings
         chosen = Settings(home=home, **named)
         async with app.service(chosen, predictor=Named(threads=1), events=no_events, http=shelf.http()) as parts:
             yield parts
@@ -103,12 +107,15 @@ async def test_a_new_model_answers_at_once_and_goes_over_when_it_is_measured(
         await ready(parts, until)
         first = await ask(parts, picture(1))
         assert first.executor == EAGER
+        served = parts.plane.catalogue.resolve("local", "cells", 1)
+        assert (served.state, served.remark) == ("ready", switching.FOR_NOW)
         await until(lambda: measured.times == 1)
         measured.gate.set()
         seen = [EAGER]
         while seen[-1] == EAGER:
             seen.append((await _executor(parts, picture(1)))[1])
         assert seen[-1] == QUICK and measured.times == 1
+        assert served.remark is None
         last = await ask(parts, picture(1))
         assert last.probabilities == pytest.approx(first.probabilities, abs=1e-5)
         await until(lambda: len(parts.predictor.loaded()) == 1)
