@@ -1,5 +1,6 @@
 """One URL picks each adapter. Adapters are imported only when chosen, so embedded mode needs no server's client."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,8 +47,11 @@ def events(settings: Settings) -> Events:
     )
 
 
-def predictor(url: str) -> Predictor:
-    """`local://` (in this process) or `torchserve://[/directory]` (TorchServe as our child, working there)."""
+def predictor(url: str, worker: Mapping[str, float] | None = None) -> Predictor:
+    """`local://` (in this process) or `torchserve://[/directory]` (TorchServe as our child, working there).
+
+    `worker` are fields of aimic.adapters.torchserve.ground.Settings; the process itself has no workers.
+    """
     if url.startswith("local://"):
         from aimic.adapters.local_predictor import LocalPredictor
 
@@ -55,5 +59,5 @@ def predictor(url: str) -> Predictor:
     if url.startswith("torchserve://"):
         from aimic.adapters.torchserve_predictor import TorchServePredictor
 
-        return TorchServePredictor.of(url)
+        return TorchServePredictor.of(url, worker or {})
     raise SystemExit(f"AIMIC_PREDICTOR_URL: no adapter for {urlsplit(url).scheme!r}; use local:// or torchserve://")

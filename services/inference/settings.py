@@ -96,6 +96,28 @@ class Settings(SharedSettings):
     """Disk for bundles, one that is being fetched included. Beyond it those go that don't serve and are not in memory,
     the least recently used first."""
 
+    inference_worker_s: float = Field(60.0, ge=1)
+    """TorchServe only, as all that follow: how long one batch may take before its worker is ended and started again.
+    A batch has 32 images at most, unless AIMIC_INFERENCE_BATCH_IMAGES says otherwise."""
+    inference_worker_start_s: float = Field(120.0, ge=1)
+    """How long TorchServe, and each worker with its model, may take to start."""
+    inference_worker_deaths: int = Field(3, gt=0)
+    """So many deaths of a model's workers, within the seconds that follow, and it gets no images for a while."""
+    inference_worker_deaths_s: float = Field(120.0, gt=0)
+    inference_worker_recover_s: float = Field(120.0, gt=0)
+    """How long a model may be without a worker before it gets no images for a while."""
+    inference_worker_fenced_s: float = Field(10.0, gt=0)
+    """The first such while; each further one is twice as long, up to five minutes."""
+    inference_token_minutes: float = Field(60.0, ge=1)
+    """How long a token for TorchServe is good for. It is renewed at half of it."""
+
+    @property
+    def worker(self) -> dict[str, float]:
+        """What the predictor is told of workers, by its own names."""
+        names = ("worker_s", "worker_start_s", "worker_deaths", "worker_deaths_s", "worker_recover_s")
+        told = {name: getattr(self, f"inference_{name}") for name in (*names, "worker_fenced_s", "token_minutes")}
+        return {name if name == "worker_s" else name.removeprefix("worker_"): value for name, value in told.items()}
+
     @property
     def models_bytes(self) -> int:
         """Memory for models, in bytes."""
