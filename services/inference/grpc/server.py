@@ -15,6 +15,7 @@ from aimic.rpc.oip.open_inference_grpc_pb2_grpc import add_GRPCInferenceServiceS
 from aimic.rpc.v1 import inference_pb2
 from aimic.rpc.v1.inference_pb2_grpc import add_InferenceServicer_to_server
 from services.inference.dataplane import DataPlane
+from services.inference.grpc.reading import Bounded
 from services.inference.grpc.servicer import Servicer
 from services.inference.oip.grpc import SERVICE as PROTOCOL
 from services.inference.oip.grpc import ProtocolServicer
@@ -35,6 +36,7 @@ class GrpcServer:
         self.address = address or f"{settings.grpc_host}:{settings.inference_grpc_port}"
         # By name, since the type stubs don't know the asyncio variant.
         self._health = import_module("grpc_health.v1.health").aio.HealthServicer()
+        authenticator = Authenticator(settings)
         self._server = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", settings.inference_request_bytes),
@@ -42,9 +44,9 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),  # a second server on our port must fail, not share it
             ),
             maximum_concurrent_rpcs=_CALLS,
+            interceptors=(Bounded(settings, authenticator),),
         )
         self._ready = False
-        authenticator = Authenticator(settings)
         add_InferenceServicer_to_server(Servicer(settings, authenticator, plane), self._server)
         protocol = ProtocolServicer(settings, authenticator, plane, lambda: self._ready)
         add_GRPCInferenceServiceServicer_to_server(protocol, self._server)
