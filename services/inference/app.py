@@ -26,6 +26,7 @@ from services.inference.memory import Memory
 from services.inference.probing import Prober, ProbeTimes
 from services.inference.reconcile import Listener, Reconciler
 from services.inference.registry import Registry, client
+from services.inference.rest.objects import Objects, objects_of
 from services.inference.rest.references import Samples
 from services.inference.settings import Settings
 from services.inference.snapshot import Snapshot
@@ -41,6 +42,7 @@ class Service:
     reconciler: Reconciler
     predictor: Predictor
     samples: Samples
+    objects: Objects | None
 
 
 @asynccontextmanager
@@ -90,7 +92,10 @@ async def service(
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
         samples = Samples(client(settings.ingest_url, None))
         stack.push_async_callback(samples.close)
-        yield Service(settings, plane, reconciler, runs, samples)
+        objects = objects_of(settings)
+        if objects is not None:
+            stack.callback(objects.close)
+        yield Service(settings, plane, reconciler, runs, samples, objects)
 
 
 def _batcher(settings: Settings, predictor: Predictor, lane: Lane, prober: Prober, model: LoadedModel) -> Batcher:

@@ -32,6 +32,12 @@ class Settings(SharedSettings):
     """Most images of one request."""
     inference_body_bytes: int = Field(512 * MIB, gt=0)
     """Request bodies held in memory at once; beyond it new ones are turned away."""
+    inference_s3_readable: dict[str, tuple[str, ...]] = {}
+    """From where requests may name images in S3, by site: `{"local": ["bucket", "bucket/prefix/"]}`. Without it,
+    nowhere."""
+    inference_s3_url: str = ""
+    """`s3+http(s)://host[:port][?region=…&style=…]`, the store of these buckets; without it AIMIC_BLOBS_URL's. It is
+    asked with AIMIC_S3_ACCESS_KEY and AIMIC_S3_SECRET_KEY of this process."""
     inference_queue_images: int = Field(512, gt=0)
     """Images admitted and not yet answered; beyond it new requests are turned away."""
     inference_deadline_s: float = Field(30.0, gt=0)
