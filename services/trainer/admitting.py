@@ -122,12 +122,15 @@ def _try_all(context: Context, draft: Path, pixels: Path, names: Sequence[str]) 
                 if word.judgement is not None or word.cause:
                     found = found.told(word)
                     _keep(context, found)
+            lost, cause = todo, "its process ended without a word of it"
         except EndedError as error:
             ends[at] = ends.get(at, 0) + 1
-            if ends[at] >= _TRIES:
-                # Without the answers of eager torch there is nothing to compare with.
-                for name in todo if at == REFERENCE else (at,):
-                    found = found.without(name, str(error))
+            # Without the answers of eager torch there is nothing to compare with.
+            lost, cause = todo if at == REFERENCE else [at], str(error)
+            if ends[at] < _TRIES:
+                continue
+        for name in set(lost) - found.over():
+            found = found.without(name, cause)
     return found
 
 

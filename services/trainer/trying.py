@@ -1,5 +1,6 @@
 """The process that runs executors of other libraries, as the task that packages sees it."""
 
+import logging
 import queue
 import subprocess
 import sys
@@ -14,11 +15,16 @@ from pydantic import ValidationError
 
 from aimic.nets.executors.judging import Word
 
+logger = logging.getLogger(__name__)
+
 _COMMAND = (sys.executable, "-m", "aimic.nets.executors.judging")
 LOOK_S = 0.2
 """Pause between two looks whether we should stop."""
 SILENT_S = 1200.0
 """Without a word for so long it hangs: to convert a network takes a minute, of a very large one some."""
+
+_END_S = 30.0
+"""Longest wait for its end after its last word."""
 
 
 class EndedError(Exception):
@@ -54,7 +60,10 @@ class Trying:
                 break
             heard = time.monotonic()
             yield word
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            raise EndedError("its process did not end") from None
         if code:
             raise EndedError(f"its process ended with {code}")
 
@@ -79,5 +88,5 @@ class Trying:
             try:
                 self._words.put(Word.model_validate_json(line))
             except ValidationError:
-                break  # half a line: it was ended
+                logger.warning("not a word of ours", extra={"line": line[:500]})
         self._words.put(None)

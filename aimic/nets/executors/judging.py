@@ -106,6 +106,7 @@ def main() -> None:
             say(word.model_dump_json() + "\n")
     except AimicError as error:
         raise SystemExit(error.message) from error
+    os._exit(0)  # all is said: how libraries end is not to be judged
 
 
 def _own_stdout() -> Callable[[str], None]:

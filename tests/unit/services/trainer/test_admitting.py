@@ -122,6 +122,14 @@ def test_without_eager_torch_nothing_is_kept_and_the_model_is_packed_all_the_sam
     assert len(_warnings(packing)) == 2
 
 
+def test_what_nothing_is_said_of_is_left_out(packing: Packing, played: Callable[[str], Path]) -> None:
+    played("print('a library prints', flush=True)\nalike(names[0])\n")
+    outcome = run_task(packing.context(",".join(OTHERS)))
+    assert [each["executor"] for each in outcome.result["executors"]["judgements"]] == [OTHERS[0]]
+    (warning,) = _warnings(packing)
+    assert OTHERS[1] in warning and "without a word" in warning
+
+
 def test_it_stops_when_it_is_asked_to(packing: Packing, played: Callable[[str], Path]) -> None:
     """However long the other process would take, which doesn't outlive us."""
     notes = played("notes.write(str(os.getpid()))\nnotes.close()\nsay(executor=names[0])\nsys.stdin.read()\n")
