@@ -19,7 +19,7 @@ from services.inference.bundles import BundleStore
 from services.inference.catalogue import Catalogue
 from services.inference.dataplane import DataPlane, Limits
 from services.inference.decoding import Decoders
-from services.inference.executors import Executors, Measurement
+from services.inference.executors import Executors, Machines, Measurement
 from services.inference.lane import Lane
 from services.inference.loading import Loader
 from services.inference.memory import Memory
@@ -119,10 +119,11 @@ def _probe_times(settings: Settings) -> ProbeTimes:
 
 
 async def _executors(settings: Settings, http: httpx.AsyncClient) -> Executors:
-    reduced = settings.inference_reduced_precision
-    machine = await asyncio.to_thread(machine_class, reduced=reduced)
-    measure = Measurement(available_cpus(), settings.inference_measuring_s, reduced=reduced)
-    return Executors(http, settings.home / "executors", settings.inference_executor, machine, measure)
+    machines = Machines(
+        await asyncio.to_thread(machine_class), await asyncio.to_thread(machine_class, reduced=True), settings.reduced
+    )
+    measure = Measurement(available_cpus(), settings.inference_measuring_s)
+    return Executors(http, settings.home / "executors", settings.inference_executor, machines, measure)
 
 
 def _limits(settings: Settings) -> Limits:
