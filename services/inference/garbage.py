@@ -4,7 +4,10 @@ Each time it looks through all of them, nobody is answered for half a second, an
 after many requests came at once. So what stays is taken out of its sight.
 """
 
+import atexit
 import gc
+
+atexit.register(gc.unfreeze)  # else libraries that count their objects at the end say that we lost some
 
 
 def set_aside() -> None:

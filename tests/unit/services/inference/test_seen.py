@@ -77,7 +77,7 @@ class _WithMetrics:
         return f"# TYPE ts_queue gauge\n{models}# TYPE ts_memory gauge\nts_memory 5\n"
 
     def loaded(self) -> tuple[LoadedModel, ...]:
-        return (LoadedModel(bundle_hash="a", executor="x", classes=(), image_size=1),)
+        return (LoadedModel(bundle_hash="h", executor="x", classes=(), image_size=1, name="a"),)
 
 
 @pytest.mark.anyio
