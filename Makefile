@@ -56,7 +56,7 @@ servers: ## Get PostgreSQL, Kafka, MinIO, Toxiproxy and Prometheus for this mach
 	@$(or $(PYTHON),python3) -m services.local.servers.install
 
 test-long: install-dev servers ## The tests that are too slow for `make test`; their last output is kept in docs/long.txt
-	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers tests/e2e -v 2>&1 | tee docs/long.txt
+	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers tests/e2e tests/serving/test_examples.py -v 2>&1 | tee docs/long.txt
 
 rolling: install-dev ## 100,000 requests while versions are promoted and rolled back (REQUESTS=…): docs/rolling.txt
 	set -o pipefail; AIMIC_TEST_REQUESTS=$(or $(REQUESTS),100000) $(PYTEST) -m long tests/serving/test_rolling.py -v -s \
