@@ -110,11 +110,12 @@ class Admission:
 
     def begin(self, room: Room, image_s: float, deadline: Deadline) -> None:
         """See Room.work."""
-        self._on_the_way.pop(_ticket.get(), None)
+        came_by_the_door = self._on_the_way.pop(_ticket.get(), None) is not None
         self._look()
         if self._rooms:
             own = self._stretch * room.images * image_s
-            wait = self._wait(room.images)
+            # gRPC has no door: its calls must not overtake those who stand there.
+            wait = self._wait(room.images) + (0 if came_by_the_door else self._stretch * image_s * self._arriving())
             most = self._target(image_s) * (1 if self._overloaded else _BURST)
             # A large request may wait as long as it works: it waits for more of each of the others.
             if wait > most + own - self._stretch * image_s or wait + own > deadline.remaining():

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import httpx
@@ -243,16 +243,13 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
 
 
 async def test_what_would_be_turned_away_is_not_even_read(parts: Service, picture: Picture) -> None:
-    @contextmanager
-    def closed() -> Iterator[None]:
-        raise OverloadedError("Busy.", retry_after_s=7)
-        yield
-
     class Busy:
         """The data plane of a service that takes nothing more."""
 
         catalogue = parts.plane.catalogue
-        door = staticmethod(closed)
+
+        def door(self) -> AbstractContextManager[None]:
+            raise OverloadedError("Busy.", retry_after_s=7)
 
     sent: list[Any] = []
 
