@@ -110,13 +110,14 @@ class Admission:
 
     def begin(self, room: Room, image_s: float, deadline: Deadline) -> None:
         """See Room.work."""
-        self._on_the_way.pop(_ticket.get(), None)
+        came_by_the_door = self._on_the_way.pop(_ticket.get(), None) is not None
         self._look()
         if self._rooms:
             own = self._stretch * room.images * image_s
-            wait = self._wait(room.images)
             # By the slowest of all, as the wait is: a quick model's request may stand behind those of a slow one.
             slowest = max(image_s, *(room.image_s for room in self._rooms))
+            # gRPC has no door: its calls must not overtake those who stand there.
+            wait = self._wait(room.images) + (0 if came_by_the_door else self._stretch * slowest * self._arriving())
             most = self._target(slowest) * (1 if self._overloaded else _BURST)
             # A large request may wait as long as it works: it waits for more of each of the others.
             if wait > most + own - self._stretch * image_s or wait + own > deadline.remaining():

@@ -3,6 +3,7 @@
 import heapq
 import random
 from contextlib import ExitStack
+from contextvars import Context
 
 import pytest
 
@@ -131,6 +132,16 @@ def test_who_was_admitted_is_not_counted_at_the_door_as_well(admission: Admissio
         for _ in range(24):
             stack.enter_context(admission.door())
             enter(stack, admission, 1, 0.02)
+
+
+def test_who_needs_no_door_does_not_overtake_those_who_stand_there(admission: Admission) -> None:
+    with ExitStack() as stack:
+        enter(stack, admission, 1, 0.02)
+        with pytest.raises(OverloadedError):
+            for _ in range(99):
+                stack.enter_context(admission.door())
+        with pytest.raises(OverloadedError):
+            Context().run(enter, stack, admission, 1, 0.02)
 
 
 def test_what_everything_but_the_network_costs_is_learned(admission: Admission, clock: Clock) -> None:

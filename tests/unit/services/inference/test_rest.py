@@ -241,18 +241,13 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
 
 
 async def test_what_would_be_turned_away_is_not_even_read(parts: Service, picture: Picture) -> None:
-    class Closed(AbstractContextManager[None]):
-        def __enter__(self) -> None:
-            raise OverloadedError("Busy.", retry_after_s=7)
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
     class Busy:
         """The data plane of a service that takes nothing more."""
 
         catalogue = parts.plane.catalogue
-        door = Closed
+
+        def door(self) -> AbstractContextManager[None]:
+            raise OverloadedError("Busy.", retry_after_s=7)
 
     sent: list[Any] = []
 
