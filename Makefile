@@ -22,19 +22,22 @@ test: ## Install everything that is needed and pass every check and test
 	$(TIMED) servers $(MAKE) --no-print-directory check-servers
 	$(TIMED) serving $(MAKE) --no-print-directory check-serving
 
-.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving
+.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving check-pods check-of-serving
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
 # Two lanes for two cores: what runs inside the test process (the ten networks' training too), with the records on
 # PostgreSQL, beside the contracts over every adapter and what starts the platform's real processes. Types are checked
-# in the second, so that both take about as long.
+# in the second, so that both take about as long. What is about serving runs with `check-serving`.
+OF_SERVING := tests/unit/aimic/nets tests/unit/aimic/adapters/torchserve tests/unit/services/inference \
+	tests/contract/test_predictor.py tests/integration/test_inference_grpc.py tests/integration/test_inference_process.py
+BESIDES := $(OF_SERVING:%=--ignore=%)
 check-spine: install-dev
 	$(LANES) check-code check-whole
 
 check-code: lint protos-check openapi-check
-	$(PYTEST) tests/unit tests/servers/records tests/integration/test_trainer_networks.py
+	$(PYTEST) $(BESIDES) tests/unit tests/servers/records tests/integration/test_trainer_networks.py
 
 check-whole: types
-	$(PYTEST) -m "not long" tests/contract tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
+	$(PYTEST) $(BESIDES) -m "not long" tests/contract tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
 # On the real PostgreSQL, Kafka and MinIO, in two lanes again: the tests beside as many histories of faults as fit
 # 8 minutes. Each lane starts servers of its own.
@@ -47,9 +50,15 @@ check-on-servers:
 check-faults:
 	$(BIN)/python -m tests.faults --seconds 480
 
-# Inference pods as real processes. They take both cores for themselves, so there is one lane.
+# Inference pods as real processes, beside what is about serving and runs inside the test process.
 check-serving:
+	$(LANES) check-pods check-of-serving
+
+check-pods:
 	$(PYTEST) -m "not long" tests/serving
+
+check-of-serving:
+	$(PYTEST) $(OF_SERVING)
 
 up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=servers: on real servers)
 	$(BIN)/aimic up $(if $(PROFILE),--profile $(PROFILE))

@@ -40,6 +40,18 @@ class Executors:
         self._measured: dict[str, ExecutorChoice] = {}
         self._one = asyncio.Lock()
 
+    async def known(self, entry: ServingEntry) -> tuple[bool, str | None]:
+        """Whether it is settled, without a measurement, and then the name (None: eager torch)."""
+        if self._wish != AUTO:
+            return True, None if self._wish == EAGER else self._wish
+        choice = await asyncio.to_thread(self._kept, entry.bundle_hash)
+        if choice is None:
+            with contextlib.suppress(UnavailableError):  # it may be known to the registry, which is away
+                choice = await self._ask("GET", entry)
+            if choice is not None:
+                await asyncio.to_thread(self._keep, choice)
+        return choice is not None, None if choice is None else choice.executor
+
     async def of(self, entry: ServingEntry, directory: Path) -> str | None:
         """The name for the entry's bundle, which lies in `directory`; None: eager torch, for now."""
         if self._wish != AUTO:

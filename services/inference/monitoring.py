@@ -68,7 +68,7 @@ def collectors(versions: Iterable[Served], predictor: Predictor) -> Iterator[Col
     def of_a_model_here(labels: Mapping[str, str]) -> bool:
         """TorchServe goes on telling of models that it had once."""
         told = labels.get("model_name") or labels.get("ModelName")
-        return told is None or told in {model.bundle_hash for model in predictor.loaded()}
+        return told is None or told in {model.name for model in predictor.loaded()}
 
     foreign = Foreign(read, PREDICTOR_UP, of_a_model_here)
     yield Punctual(foreign, foreign.away)

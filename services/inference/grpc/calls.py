@@ -43,6 +43,14 @@ class Call:
         require(principal, permission)
         return principal
 
+    def is_known(self) -> bool:
+        """Whether the caller may do anything here."""
+        try:
+            self._authenticator.authenticate(self._metadata)
+        except AimicError:
+            return False
+        return True
+
     def deadline(self, default_s: float, longest_s: float) -> Deadline:
         """The call's own, within bounds; a call that names none gets the default."""
         remaining = self._context.time_remaining()

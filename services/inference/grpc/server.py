@@ -16,6 +16,7 @@ from aimic.rpc.v1 import inference_pb2
 from aimic.rpc.v1.inference_pb2_grpc import add_InferenceServicer_to_server
 from services.inference.dataplane import DataPlane
 from services.inference.grpc.limit import Limit
+from services.inference.grpc.reading import Bounded
 from services.inference.grpc.servicer import Servicer
 from services.inference.oip.grpc import SERVICE as PROTOCOL
 from services.inference.oip.grpc import ProtocolServicer
@@ -40,7 +41,8 @@ class GrpcServer:
         self._health = import_module("grpc_health.v1.health").aio.HealthServicer()
         authenticator = Authenticator(settings)
         self._server = grpc.aio.server(
-            interceptors=(Limit(_ANSWERED, _INFERENCES, authenticator),),
+            # Who is turned away by the second is so before the first reads a message.
+            interceptors=(Bounded(settings, authenticator), Limit(_ANSWERED, _INFERENCES, authenticator)),
             options=(
                 ("grpc.max_receive_message_length", settings.inference_request_bytes),
                 ("grpc.max_send_message_length", settings.inference_request_bytes),

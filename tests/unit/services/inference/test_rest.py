@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import httpx
@@ -242,14 +243,16 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
 
 
 async def test_what_would_be_turned_away_is_not_even_read(parts: Service, picture: Picture) -> None:
-    def refuse() -> None:
+    @contextmanager
+    def closed() -> Iterator[None]:
         raise OverloadedError("Busy.", retry_after_s=7)
+        yield
 
     class Busy:
         """The data plane of a service that takes nothing more."""
 
         catalogue = parts.plane.catalogue
-        refuse_early = staticmethod(refuse)
+        door = staticmethod(closed)
 
     sent: list[Any] = []
 
