@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from aimic.ports.blobs import Blobs
 from aimic.ports.events import Events
 from aimic.ports.predictor import Predictor
+from aimic.ports.sources import Sources
 from aimic.settings import Settings
 
 
@@ -29,6 +30,19 @@ def blobs(settings: Settings) -> Blobs:
     raise SystemExit(
         f"AIMIC_BLOBS_URL: no adapter for {urlsplit(url).scheme!r}; use file:///directory or s3+https://host/bucket"
     )
+
+
+def sources(settings: Settings, url: str, buckets: set[str]) -> Sources:
+    """`buckets` of others at `s3+http(s)://host[:port]`, or without `url` of the store that keeps our own objects."""
+    from aimic.adapters.s3_sources import S3Sources
+
+    setting, place = ("AIMIC_INFERENCE_S3_URL", url) if url else ("AIMIC_BLOBS_URL", settings.blobs_url)
+    if not place.startswith(("s3+http://", "s3+https://")):
+        raise SystemExit(
+            "AIMIC_INFERENCE_S3_READABLE opens buckets, but of no store: set AIMIC_INFERENCE_S3_URL to "
+            "s3+https://host[:port]. Nothing was started."
+        )
+    return S3Sources.of(settings, place, setting, buckets)
 
 
 def events(settings: Settings) -> Events:

@@ -22,9 +22,10 @@ from services.local.settings import LocalSettings
 
 @pytest.fixture(scope="session", autouse=True)
 def eager_torch() -> Iterator[None]:
-    """Nothing is measured for the many small models of the tests; those of executors ask for it."""
+    """Nothing is tried or measured for the many small models of the tests; those of executors ask for it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIMIC_INFERENCE_EXECUTOR", "eager")
+        patch.setenv("AIMIC_TRAINER_EXECUTORS", "none")
         yield
 
 

@@ -23,6 +23,36 @@ class Timing(Value):
     """In that batch."""
 
 
+def reduced(executor: str) -> bool:
+    """Whether it computes in less than float32, which a model may only where a person approved that."""
+    return "-bf16-" in executor
+
+
+class Judgement(Value):
+    """How often an executor answered otherwise than eager torch in float32, on out-of-fold images at packaging.
+
+    Counts of images, as whole numbers: the largest difference of a probability would be another on every machine, and
+    with it the hash of the bundle that this stands in.
+    """
+
+    executor: str = _Name
+    images: int = Field(ge=1)
+    labels_changed: int = Field(ge=0)
+    abstentions_changed: int = Field(ge=0)
+    """Of images whose probability isn't within `allowed` of the threshold."""
+    near_threshold: int = Field(ge=0)
+    """Abstentions changed that close to it: allowed, and counted."""
+    allowed: float = Field(gt=0, le=1)
+    """Largest difference of a probability that was allowed."""
+    beyond: int = Field(ge=0)
+    """Images with a probability that differs by more, or is no number."""
+
+    @property
+    def admits(self) -> bool:
+        """Whether nobody could tell its answers from those of eager torch."""
+        return not (self.labels_changed or self.abstentions_changed or self.beyond)
+
+
 class Admission(Value):
     """How an executor's answers compared with those of eager torch in float32."""
 
@@ -34,8 +64,8 @@ class Admission(Value):
     """Of images whose probability isn't within the allowed difference of the threshold."""
     near_threshold: int = Field(0, ge=0)
     """Abstentions changed that close to it: allowed, and counted."""
-    largest_difference: float = Field(ge=0)
-    """Of a probability, by the bundle's temperature."""
+    largest_difference: float | None = Field(None, ge=0)
+    """Of a probability, by the bundle's temperature; None where only counts were kept."""
     batch_difference: float = Field(0.0, ge=0)
     """Largest difference of a probability between batches of different sizes."""
     admitted: bool

@@ -197,7 +197,7 @@ class ProgressKind(StrEnum):
     """What a progress event tells."""
 
     BATCH = "batch"
-    """data: phase (cache|features|train|validate|heads|judge|package), epoch, epochs, batch, batches,
+    """data: phase (cache|features|train|validate|heads|judge|package|executors), epoch, epochs, batch, batches,
     images_per_s. Only the newest of a task is kept."""
     EPOCH = "epoch"
     """data: an EpochLog."""

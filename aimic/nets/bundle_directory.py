@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from aimic.domain.base import canonical_json, sha256_of
 from aimic.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
-from aimic.nets.info import FORMAT, BundleInfo
+from aimic.nets.info import FORMAT, READABLE, BundleInfo
 from aimic.nets.model_card import model_card
 
 INFO = "bundle.json"
@@ -64,6 +64,14 @@ def write(
     for index, state in enumerate(weights):
         _save(directory / "weights" / f"{index}.safetensors", state)
     _save(directory / CHECK, {"inputs": check_inputs, "logits": check_logits})
+    return describe(directory, info)
+
+
+def describe(directory: Path, info: BundleInfo) -> str:
+    """Write what a bundle in the making says of itself; its hash. InvalidInputError for what JSON can't hold.
+
+    Only for who makes it: a bundle that anybody has read or named is never changed.
+    """
     (directory / CARD).write_bytes(model_card(info).encode())
     content = info.model_dump(mode="json")
     content["members"] = [list(_describe(directory, name)) for name in members_of(info) if name != INFO]
@@ -133,9 +141,9 @@ def _read_content(directory: Path) -> dict[str, Any]:
         raise CorruptError("The bundle's description is damaged. It is not used.") from error
     if not isinstance(content, dict) or written != data:
         raise CorruptError("The bundle's description is damaged. It is not used.")
-    if content.get("format") != FORMAT:
+    if content.get("format") not in READABLE:
         raise InvalidInputError(
-            f"This bundle is written in format {content.get('format')}; this version of AIMIC reads format "
+            f"This bundle is written in format {content.get('format')}; this version of AIMIC reads formats up to "
             f"{FORMAT}. Update AIMIC, or export the model from the version that made it."
         )
     sealed = {key: value for key, value in content.items() if key != "seal"}

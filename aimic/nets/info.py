@@ -1,13 +1,17 @@
-"""What a bundle says of itself: the types of `bundle.json`, format 1. No torch here."""
+"""What a bundle says of itself: the types of `bundle.json`, format 2. No torch here."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from aimic.domain.base import Value
+from aimic.domain.executor import Judgement
 from aimic.nets.preprocessing import Preprocessing
 
-FORMAT = 1
+FORMAT: Final = 2
+"""What is written."""
+READABLE = (1, FORMAT)
+"""Format 1 has no `executors`."""
 
 
 class WeightsCard(Value):
@@ -57,7 +61,7 @@ class Head(Value):
 class BundleInfo(Value):
     """`bundle.json`. No clock, no host, no job: the same training gives the same bytes."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = FORMAT
     network: str
     classes: tuple[str, ...] = Field(min_length=1)
     """In the order of the logits."""
@@ -82,4 +86,11 @@ class BundleInfo(Value):
     weights_card: WeightsCard
     notes: tuple[str, ...] = ()
     """What the training did differently from the book, such as `without the auxiliary head at 128 px`."""
+    executors: tuple[Judgement, ...] = Field((), max_length=20)
+    """How those other than eager torch answered on out-of-fold images; who isn't here was not judged, and may not
+    serve."""
     libraries: dict[str, str]
+
+    def judgement(self, executor: str) -> Judgement | None:
+        """What is kept of an executor of this name."""
+        return next((each for each in self.executors if each.executor == executor), None)

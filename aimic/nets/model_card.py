@@ -53,10 +53,20 @@ def _making(info: BundleInfo) -> list[str]:
         f"- Data: manifest `{info.manifest_hash}`, {len(info.membership)} images.",
         f"- Mode {info.settings.get('mode', '–')}, seed {info.settings.get('seed', '–')}.",
         f"- Weight sets: {info.ensemble}." if info.ensemble > 1 else "",
+        _executors(info),
         f"- Temperature {_number(info.temperature.value)}: {_temperature(info)}.",
         "- Made with " + ", ".join(f"{name} {version}" for name, version in sorted(info.libraries.items())) + ".",
     ]
     return lines + [f"- {note}" for note in (*card.notes, *info.notes)]
+
+
+def _executors(info: BundleInfo) -> str:
+    """What else may run it, on which images that was seen."""
+    alike = [each for each in info.executors if each.admits]
+    if not alike:
+        return "- Runs with eager PyTorch in float32 alone: of nothing else was it seen that it answers the same."
+    names = ", ".join(each.executor for each in alike)
+    return f"- Answers the same with {names}: seen on {max(each.images for each in alike)} out-of-fold images."
 
 
 def _temperature(info: BundleInfo) -> str:

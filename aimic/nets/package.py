@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aimic.domain.base import Value
+from aimic.domain.executor import Judgement
 from aimic.nets.architectures import architecture
-from aimic.nets.bundle import BundleInfo, Head, Member, Temperature, write
+from aimic.nets.bundle import BundleInfo, Head, Member, Temperature, describe, verify, write
+from aimic.nets.executors.libraries import versions
 from aimic.nets.forward import logits_of
 from aimic.nets.net import Net
 from aimic.nets.zoo import restore
@@ -54,6 +56,14 @@ def package(directory: Path, net: Net, training: Training, states: Sequence[Mapp
     logits = logits_of([restore(info, state) for state in weights], inputs)
     arrays = [{name: tensor.contiguous().numpy() for name, tensor in state.items()} for state in weights]
     return write(directory, info, arrays, inputs, logits)
+
+
+def admit(directory: Path, judgements: Sequence[Judgement]) -> str:
+    """Add to a bundle that `package` has just made how executors answered with its weights; its new hash."""
+    info = verify(directory)
+    # Of what judged: with other versions the same weights may be judged otherwise.
+    changes = {"executors": tuple(judgements), "libraries": {**versions(), **info.libraries}}
+    return describe(directory, info.model_copy(update=changes))
 
 
 def check_inputs(image_size: int) -> NDArray[np.uint8]:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aimic.errors import AimicError, CorruptError, DeadlineError, InvalidInputError
+from aimic.errors import AimicError, CorruptError, DeadlineError, InvalidInputError, UnavailableError
 from aimic.nets.bundle import Bundle, inspect
-from aimic.nets.executors.admission import compared
+from aimic.nets.executors.admission import admitted, compared
 from aimic.nets.executors.base import Executor, Source
 from aimic.nets.executors.kinds import KINDS, eager_on, make
 from aimic.nets.forward import images_at_once
@@ -79,19 +79,29 @@ def use_threads(threads: int) -> None:
 def load(directory: Path, device: torch.device, turn: Lock, executor: str | None = None) -> Runner:
     """Verify a bundle directory, load it, compare its check logits and so warm it.
 
-    `executor` names one of executors/kinds.py, by default eager torch, which also takes the place of one that can't
-    be made here or doesn't answer as the bundle's check says. CorruptError when hash, classes, preprocessing or
-    eager torch's check logits don't match.
+    `executor` names one of executors/kinds.py, by default eager torch, which also takes the place of one that the
+    bundle's record doesn't admit, that can't be made here or doesn't answer as the bundle's check says. CorruptError
+    when hash, classes, preprocessing or eager torch's check logits don't match.
     """
     bundle = inspect(directory)
     eager = eager_on(device.type).name
     if executor is not None and executor != eager:
         try:
+            _may(bundle, executor)
             return _loaded(bundle, directory, device, turn, executor)
         except AimicError as error:
             # The bundle may be sound all the same; if it isn't, eager torch says so.
             logger.warning("executor not used", extra={"executor": executor, "cause": error.message})
     return _loaded(bundle, directory, device, turn, eager)
+
+
+def _may(bundle: Bundle, executor: str) -> None:
+    """UnavailableError unless the bundle's record admits it; who knows no such executor says so later."""
+    kind = KINDS.get(executor)
+    if kind is not None and not admitted(executor, kind.precision, bundle.info):
+        raise UnavailableError(
+            "It was not seen to answer as eager torch does on out-of-fold images when this model was made."
+        )
 
 
 def _loaded(bundle: Bundle, directory: Path, device: torch.device, turn: Lock, name: str) -> Runner:

@@ -8,18 +8,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 
+from aimic.domain.executor import Judgement, reduced
 from aimic.domain.networks import NETWORKS
 from aimic.nets import bundle
+from aimic.nets.executors.judging import present
 from aimic.nets.info import Member
 from aimic.nets.net import Net
 from aimic.nets.normalise import normalise
-from aimic.nets.package import Training, check_inputs, package
+from aimic.nets.package import Training, admit, check_inputs, package
+from aimic.nets.preprocessing import to_pixels
 from aimic.nets.weights import Weights
 from aimic.nets.zoo import build
+from aimic.settings import available_cpus
+from services.inference.executors import EAGER
 from services.local.demo.cells import KINDS, draw_set
+from services.trainer.trying import Trying
 
 CLASSES = ("basophil", "eosinophil", "erythroblast", "granulocyte", "lymphocyte", "monocyte", "neutrophil", "platelet")
 BOUNDARY = "cells-of-the-benchmark"
@@ -123,8 +130,21 @@ class Material:
         file = folder / "bundle.tar"
         if not file.exists():
             package(folder / "made", drawn_net(network, self.image_size(network)), _training())
+            if self.size.executor != EAGER:
+                admit(folder / "made", self._judged(folder / "made"))
             bundle.export(folder / "made", file)
         return Packed(bundle.bundle_hash(folder / "made"), file)
+
+    def _judged(self, made: Path) -> list[Judgement]:
+        """As a trainer does: without that, nothing but eager torch would serve it. All images are new to the net."""
+        preprocessing = bundle.verify(made).preprocessing
+        pixels = made.parent / "pixels.npy"
+        np.save(pixels, np.stack([to_pixels(image.read_bytes(), preprocessing) for image in self.images]))
+        names = [name for name in present() if not reduced(name)]
+        with Trying(made, pixels, names, available_cpus()) as trying:
+            found = [word.judgement for word in trying.words(lambda: None) if word.judgement is not None]
+        pixels.unlink()
+        return found
 
 
 def drawn_net(network: str, side: int) -> Net:

@@ -19,13 +19,14 @@ from services.inference.bundles import BundleStore
 from services.inference.catalogue import Catalogue
 from services.inference.dataplane import DataPlane, Limits
 from services.inference.decoding import Decoders
-from services.inference.executors import Executors, Measurement
+from services.inference.executors import Executors, Machines, Measurement
 from services.inference.lane import Lane
 from services.inference.loading import Loader
 from services.inference.memory import Memory
 from services.inference.probing import Prober, ProbeTimes
 from services.inference.reconcile import Listener, Reconciler
 from services.inference.registry import Registry, client
+from services.inference.rest.objects import Objects, objects_of
 from services.inference.rest.references import Samples
 from services.inference.settings import Settings
 from services.inference.snapshot import Snapshot
@@ -41,6 +42,7 @@ class Service:
     reconciler: Reconciler
     predictor: Predictor
     samples: Samples
+    objects: Objects | None
 
 
 @asynccontextmanager
@@ -90,7 +92,10 @@ async def service(
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
         samples = Samples(client(settings.ingest_url, None))
         stack.push_async_callback(samples.close)
-        yield Service(settings, plane, reconciler, runs, samples)
+        objects = objects_of(settings)
+        if objects is not None:
+            stack.callback(objects.close)
+        yield Service(settings, plane, reconciler, runs, samples, objects)
 
 
 def _batcher(settings: Settings, predictor: Predictor, lane: Lane, prober: Prober, model: LoadedModel) -> Batcher:
@@ -114,10 +119,11 @@ def _probe_times(settings: Settings) -> ProbeTimes:
 
 
 async def _executors(settings: Settings, http: httpx.AsyncClient) -> Executors:
-    reduced = settings.inference_reduced_precision
-    machine = await asyncio.to_thread(machine_class, reduced=reduced)
-    measure = Measurement(available_cpus(), settings.inference_measuring_s, reduced=reduced)
-    return Executors(http, settings.home / "executors", settings.inference_executor, machine, measure)
+    machines = Machines(
+        await asyncio.to_thread(machine_class), await asyncio.to_thread(machine_class, reduced=True), settings.reduced
+    )
+    measure = Measurement(available_cpus(), settings.inference_measuring_s)
+    return Executors(http, settings.home / "executors", settings.inference_executor, machines, measure)
 
 
 def _limits(settings: Settings) -> Limits:

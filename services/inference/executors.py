@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
 
-from aimic.domain.executor import ExecutorChoice
+from aimic.domain.executor import ExecutorChoice, reduced
 from aimic.domain.model import ServingEntry
 from aimic.errors import UnavailableError
 
@@ -25,17 +26,33 @@ logger = logging.getLogger(__name__)
 AUTO, EAGER = "auto", "eager"
 _WORDS = 2000
 """Last characters of what a measurement said when it failed."""
-Measure = Callable[[Path], Awaitable[ExecutorChoice]]
+Measure = Callable[[Path, bool], Awaitable[ExecutorChoice]]
+"""Of a bundle's directory, and whether bfloat16 may be chosen."""
+
+
+class Machines(NamedTuple):
+    """Classes of this machine, and which of them is meant for a bundle."""
+
+    full: str
+    """In float32."""
+    reduced: str
+    """Where bfloat16 may be chosen too."""
+    approved: frozenset[str] = frozenset()
+    """Hashes of the bundles for which a person approved that."""
+
+    def of(self, bundle_hash: str) -> str:
+        """The class under which the choice for this bundle is kept."""
+        return self.reduced if bundle_hash in self.approved else self.full
 
 
 class Executors:
-    """Names the executor of a bundle. `wish` is AUTO, EAGER or the name of the one to use for all."""
+    """Names the executor of a bundle. `wish` is AUTO, EAGER or the name of the one to use for all that admit it."""
 
-    def __init__(self, http: httpx.AsyncClient, folder: Path, wish: str, machine: str, measure: Measure) -> None:
+    def __init__(self, http: httpx.AsyncClient, folder: Path, wish: str, machines: Machines, measure: Measure) -> None:
         self._http = http
         self._folder = folder
         self._wish = wish
-        self._machine = machine
+        self._machines = machines
         self._measure = measure
         self._measured: dict[str, ExecutorChoice] = {}
         self._one = asyncio.Lock()
@@ -53,7 +70,17 @@ class Executors:
         return choice is not None, None if choice is None else choice.executor
 
     async def of(self, entry: ServingEntry, directory: Path) -> str | None:
-        """The name for the entry's bundle, which lies in `directory`; None: eager torch, for now."""
+        """The name for the entry's bundle, which lies in `directory`; None: eager torch, for now.
+
+        Whether the bundle's own record admits it is seen when it is loaded.
+        """
+        name = await self._named(entry, directory)
+        if name is not None and reduced(name) and entry.bundle_hash not in self._machines.approved:
+            logger.warning("bfloat16 was not approved for this bundle", extra={"bundle": entry.bundle_hash})
+            return None
+        return name
+
+    async def _named(self, entry: ServingEntry, directory: Path) -> str | None:
         if self._wish != AUTO:
             return None if self._wish == EAGER else self._wish
         kept = await asyncio.to_thread(self._kept, entry.bundle_hash)
@@ -73,7 +100,9 @@ class Executors:
         if known is not None:
             return known
         async with self._one:  # two measurements at once would measure each other
-            ours = self._measured.get(entry.bundle_hash) or await self._measure(directory)
+            ours = self._measured.get(entry.bundle_hash) or await self._measure(
+                directory, entry.bundle_hash in self._machines.approved
+            )
         self._measured[entry.bundle_hash] = ours
         held = await self._ask("PUT", entry, ours)
         if held is None:
@@ -85,7 +114,8 @@ class Executors:
     async def _ask(
         self, method: str, entry: ServingEntry, choice: ExecutorChoice | None = None
     ) -> ExecutorChoice | None:
-        url = f"/api/v1/models/{quote(entry.name, safe='')}/versions/{entry.version}/executors/{self._machine}"
+        machine = self._machines.of(entry.bundle_hash)
+        url = f"/api/v1/models/{quote(entry.name, safe='')}/versions/{entry.version}/executors/{machine}"
         body = None if choice is None else choice.model_dump(mode="json")
         try:
             answer = await self._http.request(method, url, json=body)
@@ -101,10 +131,10 @@ class Executors:
         return found
 
     def _meant(self, choice: ExecutorChoice, bundle_hash: str) -> bool:
-        return (choice.bundle_hash, choice.machine_class) == (bundle_hash, self._machine)
+        return (choice.bundle_hash, choice.machine_class) == (bundle_hash, self._machines.of(bundle_hash))
 
     def _file(self, bundle_hash: str) -> Path:
-        return self._folder / f"{bundle_hash}.{self._machine}.json"
+        return self._folder / f"{bundle_hash}.{self._machines.of(bundle_hash)}.json"
 
     def _kept(self, bundle_hash: str) -> ExecutorChoice | None:
         try:
@@ -133,15 +163,15 @@ class Executors:
 class Measurement:
     """Measures in a process of its own, `threads` threads wide, for `seconds` at most."""
 
-    def __init__(self, threads: int, seconds: float, *, reduced: bool = False) -> None:
+    def __init__(self, threads: int, seconds: float) -> None:
         self._arguments = ["--threads", str(threads), "--seconds", str(max(1, round(seconds)))]
-        if reduced:
-            self._arguments.append("--reduced")
         self._seconds = seconds
 
-    async def __call__(self, directory: Path) -> ExecutorChoice:
-        """The choice for a bundle; UnavailableError when the process gave none."""
-        command = (sys.executable, "-m", "aimic.nets.executors", str(directory), *self._arguments)
+    async def __call__(self, directory: Path, reduced: bool) -> ExecutorChoice:
+        """The choice for a bundle, bfloat16 among the candidates if `reduced`; UnavailableError when the process
+        gave none."""
+        wish = ["--reduced"] if reduced else []
+        command = (sys.executable, "-m", "aimic.nets.executors", str(directory), *self._arguments, *wish)
         pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
             process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=pipe, stderr=pipe)

@@ -1,9 +1,10 @@
 """Settings of the inference service. The environment is read here and nowhere else in the service."""
 
+import re
 import socket
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from aimic.settings import Settings as SharedSettings
 from aimic.settings import available_cpus
@@ -32,6 +33,12 @@ class Settings(SharedSettings):
     """Most images of one request."""
     inference_body_bytes: int = Field(512 * MIB, gt=0)
     """Request bodies held in memory at once; beyond it new ones are turned away."""
+    inference_s3_readable: dict[str, tuple[str, ...]] = {}
+    """From where requests may name images in S3, by site: `{"local": ["bucket", "bucket/prefix/"]}`. Without it,
+    nowhere."""
+    inference_s3_url: str = ""
+    """`s3+http(s)://host[:port][?region=…&style=…]`, the store of these buckets; without it AIMIC_BLOBS_URL's. It is
+    asked with AIMIC_S3_ACCESS_KEY and AIMIC_S3_SECRET_KEY of this process."""
     inference_queue_images: int = Field(512, gt=0)
     """Images admitted and not yet answered; beyond it new requests are turned away."""
     inference_deadline_s: float = Field(30.0, gt=0)
@@ -84,9 +91,9 @@ class Settings(SharedSettings):
     inference_executor: str = "auto"
     """With what networks run: `auto` takes what was measured to be the quickest on this kind of machine, `eager` or a
     name such as `openvino-fp32-cpu` is used for all models, and nothing is measured."""
-    inference_reduced_precision: bool = False
-    """Whether bfloat16 may be chosen too, where a model gives the same labels with it. Not for answers that go to a
-    laboratory's system unless that was approved."""
+    inference_reduced_precision: str = ""
+    """Hashes of the bundles, with commas between them, that a person has approved for bfloat16: those may run with it
+    where they give the same labels. Nothing that holds for all models: each has to be approved by itself."""
     inference_measuring_s: float = Field(300.0, gt=0)
     """How long measuring one model may take; then eager torch serves it, and the next load tries again."""
     inference_models_bytes: int | None = Field(None, gt=0)
@@ -117,6 +124,18 @@ class Settings(SharedSettings):
         names = ("worker_s", "worker_start_s", "worker_deaths", "worker_deaths_s", "worker_recover_s")
         told = {name: getattr(self, f"inference_{name}") for name in (*names, "worker_fenced_s", "token_minutes")}
         return {name if name == "worker_s" else name.removeprefix("worker_"): value for name, value in told.items()}
+
+    @field_validator("inference_reduced_precision")
+    @classmethod
+    def _are_hashes(cls, value: str) -> str:
+        if re.fullmatch(r"([0-9a-f]{64}(,[0-9a-f]{64})*)?", value) is None:
+            raise ValueError("name the approved bundles by their hashes (64 digits and letters a-f), with commas")
+        return value
+
+    @property
+    def reduced(self) -> frozenset[str]:
+        """Hashes of the bundles that may run with bfloat16."""
+        return frozenset(filter(None, self.inference_reduced_precision.split(",")))
 
     @property
     def models_bytes(self) -> int:

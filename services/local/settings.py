@@ -28,6 +28,9 @@ class LocalSettings(Settings):
     trainers: int = Field(1, ge=1, le=9)
     """How many of each; the front spreads requests over the ingests."""
 
+    trainer_executors: str = "all"
+    """What the trainers try a model with when they package it; see their settings."""
+
     port: int = 8080
     ingest_port: int = 8000
     inference_port: int = 8001
@@ -58,7 +61,7 @@ class LocalSettings(Settings):
 
     @property
     def lock_file(self) -> Path:
-        """Held while a platform runs on this home; holds its process id and address."""
+        """Held while a platform runs on this home; beside it stand its process id and address."""
         return self.home / "up.json"
 
     @property
@@ -99,6 +102,7 @@ class LocalSettings(Settings):
             "AIMIC_PROFILE": self.profile,
             "AIMIC_INGESTS": str(self.ingests),
             "AIMIC_TRAINERS": str(self.trainers),
+            "AIMIC_TRAINER_EXECUTORS": self.trainer_executors,
             "AIMIC_INGEST_URL": f"http://127.0.0.1:{self.ingest_port}",
             "AIMIC_INFERENCE_URL": f"http://127.0.0.1:{self.inference_port}",
             # Logs come through a pipe; without this Python would hold them back.

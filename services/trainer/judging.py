@@ -41,8 +41,10 @@ def run_judge(context: Context) -> Outcome:
         "machines": machines,
         "warnings": warnings,
     }
+    pooled = context.file(oof.NAME)
+    judged.write(pooled)  # for the task that packages: on which images executors are looked at
     context.report.batch("judge", 1, 1)
-    return Outcome(result)
+    return Outcome(result, {oof.NAME: pooled})
 
 
 def _warnings(fits: Mapping[str, TaskInput], machines: list[str]) -> list[str]:

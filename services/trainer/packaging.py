@@ -1,11 +1,14 @@
 """The task `package`: weights, numbers and facts become one bundle file."""
 
+from pathlib import Path
+
 from aimic.domain.split import ALWAYS_TRAIN
 from aimic.domain.work import BUNDLE_OBJECT, TaskInput
 from aimic.errors import CorruptError
 from aimic.nets.bundle import Member, Temperature, export
-from aimic.nets.package import Training, package
+from aimic.nets.package import Training, admit, package
 from services.trainer import checkpoint, transfer
+from services.trainer.admitting import judged as tried
 from services.trainer.context import Context, Outcome
 from services.trainer.folds import WEIGHTS
 from services.trainer.machine import Machine
@@ -16,19 +19,30 @@ def run_package(context: Context) -> Outcome:
     """Write the bundle of the served weights; the same training gives the same bytes and so the same hash."""
     judged = next(iter(context.inputs(lambda key: key.endswith("/judge")).values()))
     fitted = _served(context)
-    net = build_net(context)
-    file = transfer.fetch(fitted.objects[WEIGHTS], context.directory / WEIGHTS, "the trained weights")
-    net.load_state(checkpoint.load_tensors(file))
-    context.report.batch("package", 0, 1)
     folder = context.directory / "bundle"
-    digest = package(folder, net, _training(context, judged, fitted))
+    context.report.batch("package", 0, 1)
+    digest = _packed(context, folder, judged, fitted)
+    executors = tried(context, judged, folder)
+    if executors.judgements:
+        digest = admit(folder, executors.judgements)
     bundle = context.file(BUNDLE_OBJECT)
     export(folder, bundle)
     context.report.batch("package", 1, 1)
-    return Outcome(
-        {"bundle_hash": digest, "size": bundle.stat().st_size, "metrics": judged.result["metrics"]},
-        {BUNDLE_OBJECT: bundle},
-    )
+    result = {
+        "bundle_hash": digest,
+        "size": bundle.stat().st_size,
+        "metrics": judged.result["metrics"],
+        "executors": executors.model_dump(mode="json"),
+    }
+    return Outcome(result, {BUNDLE_OBJECT: bundle})
+
+
+def _packed(context: Context, folder: Path, judged: TaskInput, fitted: TaskInput) -> str:
+    """The bundle without a word of executors; its hash. The network is let go: what comes next needs the memory."""
+    net = build_net(context)
+    file = transfer.fetch(fitted.objects[WEIGHTS], context.directory / WEIGHTS, "the trained weights")
+    net.load_state(checkpoint.load_tensors(file))
+    return package(folder, net, _training(context, judged, fitted))
 
 
 def _served(context: Context) -> TaskInput:

@@ -105,6 +105,8 @@ class TaskRun:
             weights_dir=self._settings.weights_dir,
             checkpoint_s=self._settings.trainer_checkpoint_s,
             epoch_checkpoint_s=self._settings.trainer_epoch_checkpoint_s,
+            executors=self._settings.trainer_executors,
+            executor_images=self._settings.trainer_executor_images,
         )
         shutil.rmtree(self._scratch.directory / str(self._beginnings), ignore_errors=True)
         self._beginnings += 1

@@ -8,6 +8,8 @@ from pydantic import Field
 
 import aimic.settings
 
+ALL, NONE = "all", "none"
+"""Executors that a trainer tries."""
 _SECRET = re.compile(r"AIMIC_\w*(KEY|PASSWORD|SECRET)\w*")
 
 
@@ -30,6 +32,11 @@ class Settings(aimic.settings.Settings):
     one and the work on a single batch are silent."""
     trainer_cache_gib: float = Field(50.0, ge=0)
     """GiB of prepared pixels and features that are kept; what was used within a day stays in any case."""
+    trainer_executors: str = ALL
+    """Executors that are compared with eager PyTorch when a model is packaged, and may serve it if they answer alike:
+    `all` that this machine can run, `none`, or names with commas between them. It takes about a minute of computing."""
+    trainer_executor_images: int = Field(512, ge=1)
+    """Out-of-fold images, at most, on which they are compared: half of them those most easily decided otherwise."""
     trainer_until_idle: bool = False
     """End with 0 when there is nothing to do, for machines that are started per task."""
     trainer_name: str = Field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")

@@ -26,6 +26,9 @@ class ChildSpec(Value):
     weights_dir: Path | None = None
     checkpoint_s: float = 30.0
     epoch_checkpoint_s: float = 15.0
+    executors: str = "none"
+    """Which are compared with eager torch when a model is packaged; as in the trainer's settings."""
+    executor_images: int = 512
 
     def write(self, directory: Path, samples: Iterable[TaskSample]) -> None:
         """Leave the spec and `samples`, which may come page by page, in `directory`."""

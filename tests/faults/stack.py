@@ -158,3 +158,4 @@ def clear_environment() -> None:
     for name in [name for name in os.environ if name.startswith("AIMIC_")]:
         del os.environ[name]
     os.environ["AIMIC_INFERENCE_EXECUTOR"] = "eager"
+    os.environ["AIMIC_TRAINER_EXECUTORS"] = "none"

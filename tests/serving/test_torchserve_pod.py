@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from prometheus_client.openmetrics import parser
 
 from aimic.adapters.torchserve.java import find_java
 from aimic.nets import bundle as bundles
@@ -215,7 +216,11 @@ def test_a_pod_with_torchserve(pod: Pod, has_ended: Callable[[psutil.Process], b
     first = pod.ask()
     assert first.status_code == 200, (first.text, pod.log.read_text())
 
-    fronts(pod.directory)[0].kill()
+    _metrics_stand_beside_ours(pod, up=True)
+    front = fronts(pod.directory)[0]
+    front.suspend()
+    _metrics_stand_beside_ours(pod, up=False)
+    front.kill()
     expected = first.json()["results"][0]["answer"]["probabilities"]
     until(lambda: _answers_again(pod, expected))
     assert pod.says("/healthz") == 200
@@ -227,6 +232,17 @@ def test_a_pod_with_torchserve(pod: Pod, has_ended: Callable[[psutil.Process], b
     assert time.monotonic() - began < 25
     assert before and all(map(has_ended, before))
     assert list(pod.directory.iterdir()) == []
+
+
+def _metrics_stand_beside_ours(pod: Pod, *, up: bool) -> None:
+    """TorchServe's, as Prometheus reads them; ours come without it, too, and long before Prometheus gives up."""
+    accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+    text = httpx.get(f"http://127.0.0.1:{pod.ops}/metrics", headers=accept, timeout=10).text
+    parse: Any = parser.text_string_to_metric_families  # which refuses a name that comes twice
+    families = {family.name: family for family in parse(text)}
+    assert families["aimic_inference_models_loaded"].samples[0].value == 1
+    assert families["aimic_inference_predictor_metrics_up"].samples[0].value == up
+    assert ("ts_inference_requests" in families, "PredictionTime" in families) == (up, up)
 
 
 def _answers_again(pod: Pod, expected: Mapping[str, float]) -> bool:

@@ -14,9 +14,10 @@ from aimic.adapters.torchserve.keeper import Keeper
 from aimic.adapters.torchserve_predictor import TorchServePredictor
 from aimic.errors import DeadlineError, UnavailableError
 from aimic.nets.info import Member
-from aimic.nets.package import Training, check_inputs, package
+from aimic.nets.package import Training, admit, check_inputs, package
 from aimic.nets.weights import Weights
 from aimic.nets.zoo import build
+from tests.judged import alike
 
 SIZE = 48
 TOKEN_S = 60.0
@@ -37,7 +38,8 @@ def bundle(directory: Path, seed: int = 1) -> str:
         metrics={},
         class_mix=(1, 2, 3, 4),
     )
-    return package(directory, net, training)
+    package(directory, net, training)
+    return admit(directory, alike("torch-export-fp32-cpu"))
 
 
 def until(question: Callable[[], bool], seconds: float = 150.0) -> None:

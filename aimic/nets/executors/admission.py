@@ -1,13 +1,17 @@
-"""Which executors may stand for eager torch: those whose answers nobody could tell from its own."""
+"""Which executors may stand for eager torch: those whose answers nobody could tell from its own.
+
+Twice: on out-of-fold images when the bundle is made (`judgement`, kept in it), and on the bundle's check inputs on the
+machine that serves (`compared`).
+"""
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aimic.domain.executor import Admission
+from aimic.domain.executor import Admission, Judgement
 from aimic.nets.bundle import BundleInfo
 from aimic.nets.calibration import probabilities
 
@@ -19,6 +23,57 @@ _PARTS = (1, 2, 3, 5, 8, 13)
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
+def judgement(
+    name: str, precision: str, info: BundleInfo, reference: NDArray[np.float32], found: NDArray[np.float32]
+) -> tuple[Judgement, float]:
+    """Counts of logits [n, classes], n from 1, against those of eager torch, and the largest difference of a
+    probability (1 for what is no number)."""
+    allowed = LARGEST[precision]
+    found = found if found.shape == reference.shape else np.full_like(reference, np.nan)
+    sound = np.asarray(np.isfinite(found).all(axis=1))
+    kept = np.where(sound[:, None], found, reference)
+    before, after = probabilities(reference, info.temperature), probabilities(kept, info.temperature)
+    unsure, close = _unsure(before, info, allowed)
+    changed = unsure != _unsure(after, info, allowed)[0]
+    difference = np.where(sound, np.abs(after - before).max(axis=1), 1.0)
+    counts = Judgement(
+        executor=name,
+        images=len(reference),
+        labels_changed=int((before.argmax(axis=1) != after.argmax(axis=1)).sum()),
+        abstentions_changed=int((changed & ~close).sum()),
+        near_threshold=int((changed & close).sum()),
+        allowed=allowed,
+        beyond=int((~(difference <= allowed)).sum()),
+    )
+    return counts, float(difference.max())
+
+
+def admitted(name: str, precision: str, info: BundleInfo) -> bool:
+    """Whether the bundle's own record lets this executor serve it."""
+    kept = info.judgement(name)
+    return kept is not None and kept.admits and kept.allowed <= LARGEST[precision]
+
+
+def of_record(name: str, precision: str, info: BundleInfo) -> Admission:
+    """What the bundle's record says of an executor, which it need not know."""
+    kept = info.judgement(name)
+    if kept is None:
+        reason = "It was not judged on out-of-fold images when this model was made."
+        nothing = {"images": 0, "labels_changed": 0, "abstentions_changed": 0}
+        return Admission(executor=name, judged_on="out-of-fold images", **nothing, admitted=False, reason=reason)
+    may = admitted(name, precision, info)
+    return Admission(
+        executor=name,
+        judged_on="out-of-fold images",
+        images=kept.images,
+        labels_changed=kept.labels_changed,
+        abstentions_changed=kept.abstentions_changed,
+        near_threshold=kept.near_threshold,
+        admitted=may,
+        reason="" if may else "It answered otherwise than eager torch when this model was made.",
+    )
+
+
 def compared(
     name: str,
     precision: str,
@@ -26,12 +81,11 @@ def compared(
     reference: NDArray[np.float32],
     found: NDArray[np.float32],
     *,
-    judged_on: Literal["check inputs", "out-of-fold images"] = "check inputs",
     batch_difference: float = 0.0,
 ) -> Admission:
-    """Judge an executor by its logits [n, classes] against those of eager torch."""
+    """Judge an executor by its logits [n, classes] of the check inputs against those of eager torch."""
     allowed = LARGEST[precision]
-    seen: dict[str, Any] = {"executor": name, "judged_on": judged_on, "images": len(reference)}
+    seen: dict[str, Any] = {"executor": name, "judged_on": "check inputs", "images": len(reference)}
     if found.shape != reference.shape or not np.isfinite(found).all():
         nothing = {"labels_changed": 0, "abstentions_changed": 0, "largest_difference": 1.0}
         return Admission(**seen, **nothing, admitted=False, reason="It gave no numbers.")

@@ -1,7 +1,7 @@
 """Which executor a bundle gets on this machine: measured once.
 
-Candidates that don't answer as eager torch does are out; of the others the one of the least time wins, eager torch
-unless another is clearly quicker.
+Candidates that didn't answer as eager torch does when the bundle was made, or don't here, are out; of the others the
+one of the least time wins, eager torch unless another is clearly quicker.
 """
 
 import gc
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aimic.domain.executor import Admission, ExecutorChoice, Timing
 from aimic.errors import AimicError
 from aimic.nets.bundle import Bundle, inspect
-from aimic.nets.executors.admission import batch_difference, compared
+from aimic.nets.executors.admission import admitted, batch_difference, compared, of_record
 from aimic.nets.executors.base import Executor, Source
 from aimic.nets.executors.kinds import Kind, candidates, make
 from aimic.nets.executors.libraries import versions
@@ -47,6 +47,9 @@ def choose(directory: Path, device: torch.device, *, reduced: bool = False) -> E
     eager, *others = candidates(device.type, reduced=reduced)
     reference = _in_parts(make(eager.name, source))(inputs)
     for kind in (eager, *others):
+        if kind is not eager and not admitted(kind.name, kind.precision, bundle.info):
+            admissions.append(of_record(kind.name, kind.precision, bundle.info))
+            continue
         # One at a time: several copies of a network's weights may not fit this machine's memory.
         executor = _made(kind, source)
         if executor is None:

@@ -34,7 +34,7 @@ class Graphs:
         """See Executor."""
         images = len(pixels)
         graph, given, found = self._captured[next(size for size in self._captured if size >= images)]
-        given[:images].copy_(torch.from_numpy(pixels))
+        given[:images].copy_(torch.tensor(pixels))
         graph.replay()
         return np.asarray(found[:images].float().cpu().numpy(), dtype=np.float32)
 
@@ -42,7 +42,10 @@ class Graphs:
     def _capture(self, size: int) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         given = torch.zeros((size, self._side, self._side, 3), dtype=torch.uint8, device=self._device)
         graph = torch.cuda.CUDAGraph()
-        with full_float32(self._device), torch.autocast("cuda", self._type, enabled=self._type is torch.bfloat16):
+        reduced = self._type is torch.bfloat16
+        # Never with autocast's cache: it gives its converted weights back when it ends, and a graph that was recorded
+        # with them would go on reading memory that is others' by then.
+        with full_float32(self._device), torch.autocast("cuda", self._type, enabled=reduced, cache_enabled=False):
             stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call] # torch's own
             stream.wait_stream(torch.cuda.current_stream(self._device))
             with torch.cuda.stream(stream):  # libraries choose their algorithms before anything is recorded

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aimic.errors import UnavailableError
 from aimic.nets.executors.base import Source, cached_together
 from aimic.nets.executors.exporting import quiet
 
@@ -45,6 +46,9 @@ class OpenVino:
                 "ENABLE_CPU_PINNING": False,
             },
         )
+        if self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() != _PRECISIONS[precision]:
+            # Else float32 would be judged under this name, and bfloat16 serve where the CPU has it.
+            raise UnavailableError(f"This CPU doesn't compute in {precision}.")
         self._request = self._compiled.create_infer_request()
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

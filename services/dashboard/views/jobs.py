@@ -31,6 +31,7 @@ _PHASES = {
     "heads": "learning the last layer",
     "judge": "adding up the tests",
     "package": "packing the model",
+    "executors": "seeing what it may run with",
 }
 # Fits are nearly all of the work; adding up and packing take seconds.
 _WEIGHT = {TaskKind.JUDGE: 0.04, TaskKind.PACKAGE: 0.04}

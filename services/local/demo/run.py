@@ -36,7 +36,10 @@ SETTINGS = TrainSettings(
 def run_demo(home: Path, once: bool, profile: Profile = Profile.LOCAL) -> int:
     """Run it; 0 when the job was done and every answer came. With `once` everything is stopped afterwards."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # One that ends by itself serves a handful of images: to see what serves them quickest takes longer than that.
     settings = LocalSettings(home=home, profile=profile)
+    if once:
+        settings = settings.model_copy(update={"trainer_executors": "none"})
     started = time.monotonic()
     try:
         with Platform(settings) as platform:

@@ -42,7 +42,7 @@ def test_description_is_canonical_and_complete(bundle_dir: Path) -> None:
     data = (bundle_dir / "bundle.json").read_bytes()
     content = json.loads(data)
     assert canonical_json(content) == data
-    assert content["format"] == 1
+    assert content["format"] == 2 and content["executors"] == []
     assert content["membership"] == [{"sha256": "cd" * 32, "phash": "0123456789abcdef", "fold": 0}]
     assert content["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
     assert content["metrics"]["pooled"]["accuracy"] == 0.9
@@ -121,9 +121,18 @@ def _rewrite(directory: Path, **changes: object) -> None:
 
 
 def test_unknown_format_says_what_to_do(copy: Path) -> None:
-    _rewrite(copy, format=2)
-    with pytest.raises(InvalidInputError, match=r"format 2.*Update AIMIC"):
+    _rewrite(copy, format=3)
+    with pytest.raises(InvalidInputError, match=r"format 3.*Update AIMIC"):
         verify(copy)
+
+
+def test_format_1_is_still_read_and_admits_no_executor(copy: Path) -> None:
+    content = json.loads((copy / "bundle.json").read_bytes())
+    del content["seal"], content["executors"]
+    content["format"] = 1
+    (copy / "bundle.json").write_bytes(canonical_json({**content, "seal": sha256_of(content)}))
+    info = verify(copy)
+    assert (info.format, info.executors) == (1, ())
 
 
 def test_later_fields_are_ignored_but_sealed(copy: Path) -> None:

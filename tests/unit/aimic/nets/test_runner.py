@@ -16,9 +16,10 @@ from aimic.errors import CorruptError, InvalidInputError
 from aimic.nets.bundle import BundleInfo, verify, write
 from aimic.nets.executors import kinds
 from aimic.nets.info import Head
-from aimic.nets.package import check_inputs
+from aimic.nets.package import admit, check_inputs
 from aimic.nets.runner import Runner, load
 from aimic.nets.statefile import load_safetensors
+from tests.judged import alike
 
 
 def _load(directory: Path) -> Runner:
@@ -135,17 +136,26 @@ class _Wrong:
 
 @pytest.mark.parametrize("name", ["onnxruntime-fp32-cpu", "torch-graphs-fp32-cuda", "of another time"])
 def test_eager_torch_takes_the_place_of_an_executor_that_fails(
-    bundle_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    directory = Path(shutil.copytree(bundle_dir, tmp_path / "admitting"))
+    admit(directory, alike(name.replace(" ", "-")))
     kind = kinds.KINDS["onnxruntime-fp32-cpu"]
     monkeypatch.setitem(kinds.KINDS, kind.name, replace(kind, make=lambda _: _Wrong()))
-    runner = load(bundle_dir, torch.device("cpu"), Lock(), name)
+    runner = load(directory, torch.device("cpu"), Lock(), name)
     assert runner.executor == "torch-eager-fp32-cpu"
     assert runner.logits(check_inputs(32)).std() > 0
 
 
-def test_the_executor_asked_for_is_used(bundle_dir: Path) -> None:
+def test_what_the_bundle_does_not_admit_is_not_used(bundle_dir: Path) -> None:
     runner = load(bundle_dir, torch.device("cpu"), Lock(), "torch-export-fp32-cpu")
+    assert runner.executor == "torch-eager-fp32-cpu"
+
+
+def test_the_executor_asked_for_is_used(bundle_dir: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(bundle_dir, tmp_path / "admitting"))
+    admit(directory, alike("torch-export-fp32-cpu"))
+    runner = load(directory, torch.device("cpu"), Lock(), "torch-export-fp32-cpu")
     assert runner.executor == "torch-export-fp32-cpu"
     expected = _arrays(bundle_dir, "check.safetensors")["logits"]
     np.testing.assert_allclose(runner.logits(check_inputs(32)), expected, atol=1e-3 * np.abs(expected).max())

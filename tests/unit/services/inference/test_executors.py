@@ -6,14 +6,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from aimic.domain.executor import ExecutorChoice
 from aimic.domain.model import ServingEntry, Stage
 from aimic.errors import UnavailableError
-from services.inference.executors import AUTO, EAGER, Executors, Measurement
+from services.inference.executors import AUTO, EAGER, Executors, Machines, Measurement
+from services.inference.settings import Settings
 
 pytestmark = pytest.mark.anyio
 HASH, MACHINE = "ab" * 32, "amd-epyc-2t"
+REDUCED = f"{MACHINE}-reduced"
 ENTRY = ServingEntry(name="cells", version=3, bundle_hash=HASH, stage=Stage.SERVING, bundle_url="/x")
 
 
@@ -51,10 +54,10 @@ class Measured:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self, _: Path) -> ExecutorChoice:
+    async def __call__(self, _: Path, reduced: bool) -> ExecutorChoice:
         self.times += 1
         await self.gate.wait()
-        return _choice(self.executor)
+        return _choice(self.executor, machine=REDUCED if reduced else MACHINE)
 
 
 @pytest.fixture
@@ -62,9 +65,13 @@ def pod(tmp_path: Path) -> Callable[..., Executors]:
     """A pod's choice of executors; pods of one name share a disk."""
 
     def make(
-        book: Book, measure: Callable[[Path], Awaitable[ExecutorChoice]], name: str = "a", wish: str = AUTO
+        book: Book,
+        measure: Callable[[Path, bool], Awaitable[ExecutorChoice]],
+        name: str = "a",
+        wish: str = AUTO,
+        approved: frozenset[str] = frozenset(),
     ) -> Executors:
-        return Executors(book.http(), tmp_path / name, wish, MACHINE, measure)
+        return Executors(book.http(), tmp_path / name, wish, Machines(MACHINE, REDUCED, approved), measure)
 
     return make
 
@@ -128,7 +135,7 @@ async def test_a_measurement_that_fails_leaves_eager_and_is_tried_again(
 ) -> None:
     book, times = Book(), 0
 
-    async def fails(_: Path) -> ExecutorChoice:
+    async def fails(_: Path, reduced: bool) -> ExecutorChoice:
         nonlocal times
         times += 1
         raise UnavailableError("no")
@@ -177,4 +184,26 @@ async def test_who_names_one_measures_nothing(pod: Callable[..., Executors], tmp
 
 async def test_a_process_that_cannot_measure_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="Measuring the executors"):
-        await Measurement(1, 120)(tmp_path)
+        await Measurement(1, 120)(tmp_path, False)
+
+
+async def test_reduced_precision_is_for_the_bundles_that_were_approved(
+    pod: Callable[..., Executors], tmp_path: Path
+) -> None:
+    book, measure, bf16 = Book(), Measured("openvino-bf16-cpu"), "openvino-bf16-cpu"
+    approved = frozenset({HASH})
+    assert await pod(book, measure, approved=approved).of(ENTRY, tmp_path) == bf16
+    assert list(book.held) == [f"/api/v1/models/cells/versions/3/executors/{REDUCED}"]
+    # Neither by name, nor by the same disk once the approval is withdrawn, nor by what a registry says.
+    assert await pod(book, measure, approved=frozenset({"cd" * 32}), wish=bf16).of(ENTRY, tmp_path) is None
+    assert await pod(book, Measured("onnxruntime-fp32-cpu")).of(ENTRY, tmp_path) == "onnxruntime-fp32-cpu"
+    book.held[f"/api/v1/models/cells/versions/3/executors/{MACHINE}"] = _choice(bf16).model_dump_json().encode()
+    assert await pod(book, measure, "b").of(ENTRY, tmp_path) is None
+
+
+@pytest.mark.parametrize("value", ["true", "1", "cells:3", f"{HASH},", "AB" * 32])
+def test_approval_is_by_hash_and_never_for_all(value: str) -> None:
+    with pytest.raises(ValidationError, match="hashes"):
+        Settings(inference_reduced_precision=value)
+    assert Settings().reduced == frozenset()
+    assert Settings(inference_reduced_precision=f"{HASH},{'cd' * 32}").reduced == {HASH, "cd" * 32}

@@ -1,5 +1,6 @@
 """The quickest executor wins, of those whose answers are eager torch's."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 from aimic.domain.executor import ExecutorChoice, Timing
 from aimic.nets.bundle import bundle_hash, verify
 from aimic.nets.executors import choose as module
-from aimic.nets.executors.admission import BATCH, batch_difference, compared
+from aimic.nets.executors.admission import BATCH, batch_difference, compared, judgement
 from aimic.nets.executors.base import Executor, Source
 from aimic.nets.executors.choose import choose, quickest
 from aimic.nets.executors.eager import Eager
 from aimic.nets.executors.kinds import KINDS, Kind
 from aimic.nets.executors.machine import machine_class
 from aimic.nets.info import BundleInfo
+from aimic.nets.package import admit
 from aimic.nets.restoring import check_tensors
+from tests.judged import alike
 
 
 class Played:
@@ -66,7 +69,15 @@ def _chosen(directory: Path) -> ExecutorChoice:
     return choose(directory, torch.device("cpu"))
 
 
-def test_the_quickest_that_answers_the_same_is_chosen(bundle_dir: Path, played: Callable[..., None]) -> None:
+@pytest.fixture
+def admitting(bundle_dir: Path, tmp_path: Path) -> Path:
+    """A bundle whose record admits what these tests play."""
+    directory = Path(shutil.copytree(bundle_dir, tmp_path / "admitting"))
+    admit(directory, alike("same", "wrong", "rough", "nothing", "crashes"))
+    return directory
+
+
+def test_the_quickest_that_answers_the_same_is_chosen(admitting: Path, played: Callable[..., None]) -> None:
     played(
         [
             _kind("same", lambda logits: logits),
@@ -77,23 +88,52 @@ def test_the_quickest_that_answers_the_same_is_chosen(bundle_dir: Path, played: 
         ],
         {"torch-eager-fp32-cpu": 1.0, "same": 0.5, "wrong": 0.1, "rough": 0.1, "nothing": 0.1},
     )
-    choice = _chosen(bundle_dir)
+    choice = _chosen(admitting)
     assert choice.executor == "same"
-    assert choice.bundle_hash == bundle_hash(bundle_dir) and choice.machine_class == machine_class(1)
+    assert choice.bundle_hash == bundle_hash(admitting) and choice.machine_class == machine_class(1)
     assert [timing.executor for timing in choice.timings] == ["torch-eager-fp32-cpu", "same"]
     judged = {admission.executor: admission for admission in choice.admissions}
     assert {name for name, admission in judged.items() if admission.admitted} == {"torch-eager-fp32-cpu", "same"}
     assert judged["wrong"].labels_changed > 0 and "another label" in judged["wrong"].reason
-    assert judged["rough"].largest_difference > 1e-3
+    assert (judged["rough"].largest_difference or 0) > 1e-3
     assert judged["nothing"].reason == "It gave no numbers."
     assert "crashes" not in judged
     assert {admission.images for admission in choice.admissions} == {32}
     assert ExecutorChoice.model_validate_json(choice.model_dump_json()) == choice
 
 
-def test_a_little_quicker_is_not_enough(bundle_dir: Path, played: Callable[..., None]) -> None:
+def test_what_the_bundle_does_not_admit_is_not_measured(
+    bundle_dir: Path, tmp_path: Path, played: Callable[..., None]
+) -> None:
+    """However alike it answers here: neither who wasn't judged on out-of-fold images, nor who failed there."""
+    played([_kind("same", lambda logits: logits)], {"torch-eager-fp32-cpu": 1.0, "same": 0.1})
+    choice = _chosen(bundle_dir)
+    assert choice.executor == "torch-eager-fp32-cpu" and len(choice.timings) == 1
+    refused = next(each for each in choice.admissions if each.executor == "same")
+    assert (refused.admitted, refused.images, refused.judged_on) == (False, 0, "out-of-fold images")
+    for change in ({"labels_changed": 1}, {"abstentions_changed": 1}, {"beyond": 1}, {"allowed": 5e-3}):
+        directory = Path(shutil.copytree(bundle_dir, tmp_path / next(iter(change))))
+        admit(directory, alike("same", **change))
+        choice = _chosen(directory)
+        assert choice.executor == "torch-eager-fp32-cpu"
+        assert [each.images for each in choice.admissions if not each.admitted] == [9]
+
+
+def test_counts_of_images_are_what_a_bundle_keeps(bundle_dir: Path) -> None:
+    info = verify(bundle_dir).model_copy(update={"classes": ("a", "b"), "thresholds": {"a": 0.8, "b": 0.0}})
+    before = [[2.0, 0.0], [0.1, 0.0], [np.log(0.8001 / 0.1999), 0.0], [0.0, 3.0], [0.0, 3.0]]
+    after = [[2.0, 0.0], [0.0, 0.1], [np.log(0.7999 / 0.2001), 0.0], [0.0, np.nan], [0.0, 3.02]]
+    first, second = (np.array(rows, np.float32) for rows in (before, after))
+    found, largest = judgement("x", "fp32", info, first, second)
+    assert (found.images, found.labels_changed, found.abstentions_changed, found.near_threshold) == (5, 1, 1, 1)
+    assert (found.beyond, found.allowed, largest, found.admits) == (2, 1e-3, 1.0, False)
+    assert judgement("x", "fp32", info, first, first)[0].admits
+    assert judgement("x", "fp32", info, first, first[:2])[0].beyond == 5
+
+
+def test_a_little_quicker_is_not_enough(admitting: Path, played: Callable[..., None]) -> None:
     played([_kind("same", lambda logits: logits)], {"torch-eager-fp32-cpu": 1.0, "same": 0.97})
-    assert _chosen(bundle_dir).executor == "torch-eager-fp32-cpu"
+    assert _chosen(admitting).executor == "torch-eager-fp32-cpu"
 
 
 def test_one_image_and_a_batch_count_the_same() -> None:
