@@ -60,14 +60,14 @@ class Executors:
     async def known(self, entry: ServingEntry) -> tuple[bool, str | None]:
         """Whether it is settled, without a measurement, and then the name (None: eager torch)."""
         if self._wish != AUTO:
-            return True, None if self._wish == EAGER else self._wish
+            return True, None if self._wish == EAGER else self._approved(entry, self._wish)
         choice = await asyncio.to_thread(self._kept, entry.bundle_hash)
         if choice is None:
             with contextlib.suppress(UnavailableError):  # it may be known to the registry, which is away
                 choice = await self._ask("GET", entry)
             if choice is not None:
                 await asyncio.to_thread(self._keep, choice)
-        return choice is not None, None if choice is None else choice.executor
+        return choice is not None, None if choice is None else self._approved(entry, choice.executor)
 
     async def of(self, entry: ServingEntry, directory: Path) -> str | None:
         """The name for the entry's bundle, which lies in `directory`; None: eager torch, for now.
@@ -75,7 +75,10 @@ class Executors:
         Whether the bundle's own record admits it is seen when it is loaded.
         """
         name = await self._named(entry, directory)
-        if name is not None and reduced(name) and entry.bundle_hash not in self._machines.approved:
+        return None if name is None else self._approved(entry, name)
+
+    def _approved(self, entry: ServingEntry, name: str) -> str | None:
+        if reduced(name) and entry.bundle_hash not in self._machines.approved:
             logger.warning("bfloat16 was not approved for this bundle", extra={"bundle": entry.bundle_hash})
             return None
         return name

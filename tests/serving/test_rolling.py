@@ -28,7 +28,7 @@ def test_no_request_fails_while_versions_are_promoted_and_rolled_back(
 ) -> None:
     ingest, pod = processes(**TIGHT)
     publish(ingest, pod)
-    _roll(ingest, pod, versions, (2, 3, 1, 2, 1), 2000)
+    _roll(ingest, pod, versions, (2, 3, 1, 2, 1), 1200)
 
 
 @pytest.mark.long

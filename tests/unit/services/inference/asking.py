@@ -9,7 +9,7 @@ from services.inference.deadline import Deadline
 
 
 async def ask(parts: Service, image: bytes, version: int | None = None, model: str = "cells") -> Answer:
-    response = await parts.plane.predict(model, version, [image], Deadline.after(20), "r", principal=OWNER)
+    response = await parts.plane.predict(model, version, [image], Deadline.after(60), "r", principal=OWNER)
     (result,) = response.results
     assert result.answer is not None
     return result.answer

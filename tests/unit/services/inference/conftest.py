@@ -195,7 +195,7 @@ def running() -> Running:
     return start
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something that will be so; fail when it isn't."""
     async with asyncio.timeout(seconds):
         while not condition():

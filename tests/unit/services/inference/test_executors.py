@@ -207,3 +207,19 @@ def test_approval_is_by_hash_and_never_for_all(value: str) -> None:
         Settings(inference_reduced_precision=value)
     assert Settings().reduced == frozenset()
     assert Settings(inference_reduced_precision=f"{HASH},{'cd' * 32}").reduced == {HASH, "cd" * 32}
+
+
+async def test_what_is_settled_is_known_without_a_measurement(pod: Callable[..., Executors], tmp_path: Path) -> None:
+    """By wish, disk or registry; and nobody gets reduced precision by this way either without approval."""
+    book, measure = Book(), Measured("openvino-fp32-cpu")
+    assert await pod(book, measure, wish=EAGER).known(ENTRY) == (True, None)
+    for approved, name in ((frozenset({HASH}), "openvino-bf16-cpu"), (frozenset({"cd" * 32}), None)):
+        wishing = pod(book, measure, approved=approved, wish="openvino-bf16-cpu")
+        assert await wishing.known(ENTRY) == (True, name)
+    assert await pod(book, measure).known(ENTRY) == (False, None)
+    await pod(book, measure).of(ENTRY, tmp_path)
+    assert await pod(book, measure, "b").known(ENTRY) == (True, "openvino-fp32-cpu")  # the registry says so
+    book.away = True
+    assert await pod(book, measure, "b").known(ENTRY) == (True, "openvino-fp32-cpu")  # and now the disk
+    assert await pod(book, measure, "c").known(ENTRY) == (False, None)
+    assert measure.times == 1
