@@ -10,7 +10,7 @@ from aimic.rpc.v1 import inference_pb2 as wire
 
 
 def ended(code: grpc.StatusCode, *trailing: tuple[str, str | bytes]) -> AioRpcError:
-    return AioRpcError(code, Metadata(), Metadata(*trailing), "in words")
+    return AioRpcError(code, Metadata(), Metadata(*trailing), "in words", "")
 
 
 @pytest.mark.parametrize(
