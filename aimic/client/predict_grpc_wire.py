@@ -60,7 +60,18 @@ def failed(error: grpc.aio.AioRpcError, address: str) -> NotAnsweredError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return NotAnsweredError(errors.DeadlineError(f"AIMIC at {address} didn't answer in time."))
     kind = _BY_CODE.get(code, errors.AimicError)
-    return NotAnsweredError(kind(f"The call to AIMIC at {address} ended without an answer ({code.name}: {words})."))
+    said = kind(f"The call to AIMIC at {address} ended without an answer ({code.name}: {words}).")
+    return NotAnsweredError(said, _wished(trailing))
+
+
+def _wished(trailing: Any) -> float | None:
+    """Seconds until whoever ended the call wishes to see us again: as we say it, or as gRPC's own (gRFC A6)."""
+    said = dict(trailing)
+    for key, per_second in (("retry-after", 1), ("grpc-retry-pushback-ms", 1000)):
+        text = str(said.get(key, ""))
+        if text.isascii() and text.isdigit():
+            return int(text) / per_second
+    return None
 
 
 def _result(result: wire.ImageResult) -> ImageResult:

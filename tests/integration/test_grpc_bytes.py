@@ -121,7 +121,8 @@ async def test_quiet_streams_make_room_for_a_call(tmp_path: Path) -> None:
         ended = next(call for call in quiet if call.done())
         assert await ended.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         trailing = dict(await ended.trailing_metadata())
-        assert trailing["retry-after"] == "1" and trailing["x-request-id"]
+        assert (trailing["retry-after"], trailing["grpc-retry-pushback-ms"]) == ("1", "1000")
+        assert trailing["x-request-id"]
         assert "Nothing came from you" in wire.Problem.FromString(trailing["aimic-problem-bin"]).message
         for call in quiet:
             call.cancel()

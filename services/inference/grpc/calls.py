@@ -64,7 +64,10 @@ class Call:
             ("aimic-problem-bin", problem),
         ]
         if error.retry_after_s is not None:
-            trailing.append(("retry-after", str(max(1, round(error.retry_after_s)))))
+            seconds = max(1, round(error.retry_after_s))
+            trailing.append(("retry-after", str(seconds)))
+            # What gRPC's own clients obey when a retry policy is set for them (gRFC A6).
+            trailing.append(("grpc-retry-pushback-ms", str(seconds * 1000)))
         await self._context.abort(grpc.StatusCode[error.grpc_code], error.message, tuple(trailing))
 
     def succeeded(self) -> None:
