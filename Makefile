@@ -7,6 +7,8 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY := PASSIVE
 # The system's Python runs the stop-watch, so that the time of the installation itself can be taken.
 TIMED := python3 scripts/timed.py
+# Targets side by side, each one's output whole at its end, and every minute a line that says where each is.
+LANES = python3 scripts/lanes.py "$(MAKE) --no-print-directory"
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,24 +22,27 @@ test: ## Install everything that is needed and pass every check and test
 	$(TIMED) servers $(MAKE) --no-print-directory check-servers
 	$(TIMED) serving $(MAKE) --no-print-directory check-serving
 
-.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving
+.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving check-pods check-of-serving
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
 # Two lanes for two cores: what runs inside the test process (the ten networks' training too), with the records on
 # PostgreSQL, beside the contracts over every adapter and what starts the platform's real processes. Types are checked
-# in the second, so that both take about as long.
-check-spine:
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-code check-whole
+# in the second, so that both take about as long. What is about serving runs with `check-serving`.
+OF_SERVING := tests/unit/aimic/nets tests/unit/aimic/adapters/torchserve tests/unit/services/inference \
+	tests/contract/test_predictor.py tests/integration/test_inference_grpc.py tests/integration/test_inference_process.py
+BESIDES := $(OF_SERVING:%=--ignore=%)
+check-spine: install-dev
+	$(LANES) check-code check-whole
 
 check-code: lint protos-check openapi-check
-	$(PYTEST) tests/unit tests/servers/records tests/integration/test_trainer_networks.py
+	$(PYTEST) $(BESIDES) tests/unit tests/servers/records tests/integration/test_trainer_networks.py
 
 check-whole: types
-	$(PYTEST) -m "not long" tests/contract tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
+	$(PYTEST) $(BESIDES) -m "not long" tests/contract tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
 
 # On the real PostgreSQL, Kafka and MinIO, in two lanes again: the tests beside as many histories of faults as fit
 # 8 minutes. Each lane starts servers of its own.
 check-servers:
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-on-servers check-faults
+	$(LANES) check-on-servers check-faults
 
 check-on-servers:
 	$(PYTEST) -m "not long" tests/servers --ignore tests/servers/records
@@ -45,9 +50,15 @@ check-on-servers:
 check-faults:
 	$(BIN)/python -m tests.faults --seconds 480
 
-# Inference pods as real processes. They take both cores for themselves, so there is one lane.
+# Inference pods as real processes, beside what is about serving and runs inside the test process.
 check-serving:
+	$(LANES) check-pods check-of-serving
+
+check-pods:
 	$(PYTEST) -m "not long" tests/serving
+
+check-of-serving:
+	$(PYTEST) $(OF_SERVING)
 
 up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=servers: on real servers)
 	$(BIN)/aimic up $(if $(PROFILE),--profile $(PROFILE))
@@ -56,7 +67,8 @@ servers: ## Get PostgreSQL, Kafka, MinIO, Toxiproxy and Prometheus for this mach
 	@$(or $(PYTHON),python3) -m services.local.servers.install
 
 test-long: install-dev servers ## The tests that are too slow for `make test`; their last output is kept in docs/long.txt
-	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers tests/e2e -v 2>&1 | tee docs/long.txt
+	set -o pipefail; $(BIN)/pytest -p no:cacheprovider -m long tests/servers tests/e2e tests/serving -v \
+		--ignore tests/serving/test_rolling.py 2>&1 | tee docs/long.txt
 
 rolling: install-dev ## 100,000 requests while versions are promoted and rolled back (REQUESTS=…): docs/rolling.txt
 	set -o pipefail; AIMIC_TEST_REQUESTS=$(or $(REQUESTS),100000) $(PYTEST) -m long tests/serving/test_rolling.py -v -s \
@@ -114,6 +126,7 @@ install: ## Install what running needs
 install-dev: ## Install what the tests need too
 	@scripts/install.sh dev
 	@scripts/chromium.sh
+	@PYTHON=$(CURDIR)/$(BIN)/python scripts/oip_clients.sh > /dev/null
 
 clean: ## Remove .venv and caches (never data)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

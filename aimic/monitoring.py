@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -22,24 +23,47 @@ _OURS = ("aimic_", "python_", "process_")
 """What another program must not say in our place."""
 
 
-class Punctual(Collector):
-    """Another collector's values if they come within PUNCTUAL_S: what hangs doesn't hold up `/metrics`."""
+class Described(Protocol):
+    """A collector that tells its families without asking anybody for values."""
 
-    def __init__(self, collector: Collector) -> None:
+    def collect(self) -> Iterable[Metric]:
+        """The values now."""
+
+    def describe(self) -> Iterable[Metric]:
+        """The families, empty."""
+
+
+def _nothing() -> Iterable[Metric]:
+    return ()
+
+
+class Punctual(Collector):
+    """Another collector's values if they come within PUNCTUAL_S, else `instead()`'s: what hangs doesn't hold up
+    `/metrics`."""
+
+    def __init__(self, collector: Described, instead: Callable[[], Iterable[Metric]] = _nothing) -> None:
         self._collector = collector
+        self._instead = instead
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._busy = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """The values, or none of them: a missing value says that it isn't known."""
+        """The values; a missing one says that it isn't known."""
+        try:
+            yield from self._asked()
+        except LateError:
+            yield from self._instead()
+
+    def _asked(self) -> list[Metric]:
         if not self._busy.acquire(blocking=False):
-            return  # the last question still waits for its answer
+            raise LateError  # the last question still waits for its answer
         asked = self._pool.submit(lambda: list(self._collector.collect()))
         asked.add_done_callback(lambda _: self._busy.release())
-        try:
-            yield from asked.result(PUNCTUAL_S)
-        except LateError:
-            return
+        return asked.result(PUNCTUAL_S)
+
+    def describe(self) -> Iterable[Metric]:
+        """The families, empty: registering us asks nobody."""
+        return self._collector.describe()
 
 
 class Foreign(Collector):
@@ -59,7 +83,11 @@ class Foreign(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """What is ours; the rest is known when it is read."""
-        yield GaugeMetricFamily(self._up, _UP)
+        yield up_family(self._up)
+
+    def away(self) -> Iterator[Metric]:
+        """What is known while that program doesn't answer."""
+        yield up_family(self._up, 0.0)
 
     def collect(self) -> Iterator[Metric]:
         """What can be read now."""
@@ -70,10 +98,15 @@ class Foreign(Collector):
             if not self._told:
                 logger.warning("a program's own metrics can't be read", extra={"up": self._up, "cause": repr(error)})
             self._told, text = True, ""
-        yield GaugeMetricFamily(self._up, _UP, float(bool(text)))
+        yield up_family(self._up, float(bool(text)))
         for family in families_of(text):
             family.samples = [sample for sample in family.samples if self._wanted(sample.labels)]
             yield family
+
+
+def up_family(name: str, value: float | None = None) -> GaugeMetricFamily:
+    """The gauge that says whether another program's metrics could be read."""
+    return GaugeMetricFamily(name, _UP, value)
 
 
 def families_of(text: str) -> list[Metric]:

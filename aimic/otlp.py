@@ -1,8 +1,8 @@
 """Spans by OpenTelemetry's SDK, sent by OTLP over HTTP or gRPC. Imported only where an endpoint is set.
 
-Spans wait in a queue of fixed length, which a thread empties; when the endpoint is away, slow or full, the oldest are
-dropped, counted and told once. Sampling and the queue are set by the standard variables (OTEL_TRACES_SAMPLER,
-OTEL_BSP_SCHEDULE_DELAY, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE).
+Spans wait in a queue of fixed length, which a thread empties. What the endpoint doesn't take is counted and told once;
+while it is slow, the oldest of a full queue are dropped. Sampling and the queue are set by the standard variables
+(OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE).
 """
 
 import logging

@@ -1,11 +1,13 @@
 """One URL picks each adapter. Adapters are imported only when chosen, so embedded mode needs no server's client."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aimic.ports.blobs import Blobs
 from aimic.ports.events import Events
 from aimic.ports.predictor import Predictor
+from aimic.ports.sources import Sources
 from aimic.settings import Settings
 
 
@@ -30,6 +32,19 @@ def blobs(settings: Settings) -> Blobs:
     )
 
 
+def sources(settings: Settings, url: str, buckets: set[str]) -> Sources:
+    """`buckets` of others at `s3+http(s)://host[:port]`, or without `url` of the store that keeps our own objects."""
+    from aimic.adapters.s3_sources import S3Sources
+
+    setting, place = ("AIMIC_INFERENCE_S3_URL", url) if url else ("AIMIC_BLOBS_URL", settings.blobs_url)
+    if not place.startswith(("s3+http://", "s3+https://")):
+        raise SystemExit(
+            "AIMIC_INFERENCE_S3_READABLE opens buckets, but of no store: set AIMIC_INFERENCE_S3_URL to "
+            "s3+https://host[:port]. Nothing was started."
+        )
+    return S3Sources.of(settings, place, setting, buckets)
+
+
 def events(settings: Settings) -> Events:
     """`sqlite:///file`, `kafka://host:port[,host:port]` or `kafka+tls://…`."""
     url = settings.events_url
@@ -46,8 +61,11 @@ def events(settings: Settings) -> Events:
     )
 
 
-def predictor(url: str) -> Predictor:
-    """`local://` (in this process) or `torchserve://[/directory]` (TorchServe as our child, working there)."""
+def predictor(url: str, worker: Mapping[str, float] | None = None) -> Predictor:
+    """`local://` (in this process) or `torchserve://[/directory]` (TorchServe as our child, working there).
+
+    `worker` are fields of aimic.adapters.torchserve.ground.Settings; the process itself has no workers.
+    """
     if url.startswith("local://"):
         from aimic.adapters.local_predictor import LocalPredictor
 
@@ -55,5 +73,5 @@ def predictor(url: str) -> Predictor:
     if url.startswith("torchserve://"):
         from aimic.adapters.torchserve_predictor import TorchServePredictor
 
-        return TorchServePredictor.of(url)
+        return TorchServePredictor.of(url, worker or {})
     raise SystemExit(f"AIMIC_PREDICTOR_URL: no adapter for {urlsplit(url).scheme!r}; use local:// or torchserve://")

@@ -12,13 +12,13 @@ exec 9> /var/cache/apt/aimic.lock
 flock 9
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
-for pause in 5 20 0; do
+. "$(dirname "$0")/thrice.sh"
+fetch() {
   # A list that could not be had is only a warning here, and the package unknown to the next line.
   "${apt[@]}" update -qq || true
-  if "${apt[@]}" install -y -qq --no-install-recommends "$@" > /dev/null; then
-    exit 0
-  fi
-  sleep "$pause"
-done
-echo "$* could not be installed; see above why. Is the network there? Run the same command again." >&2
-exit 1
+  "${apt[@]}" install -y -qq --no-install-recommends "$@" > /dev/null
+}
+if ! thrice fetch "$@"; then
+  echo "$* could not be installed; see above why. Is the network there? Run the same command again." >&2
+  exit 1
+fi

@@ -17,6 +17,7 @@ rm -rf $venv
 .venv/bin/python -m venv --without-pip $venv
 packages_of() { "$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 packages_of .venv/bin/python > "$(packages_of $venv/bin/python)/behind.pth"
-.venv/bin/python -m pip --python $venv/bin/python install --quiet --disable-pip-version-check \
+. scripts/thrice.sh
+thrice .venv/bin/python -m pip --python $venv/bin/python install --quiet --disable-pip-version-check \
   --constraint constraints.txt "${packages[@]}"
 echo "$stamp" > $venv/.stamp

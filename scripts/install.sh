@@ -42,13 +42,10 @@ echo "Installing AIMIC ($extras) into .venv; torch with its CUDA parts takes a f
 # By the environment, so that it holds for what builds packages, too. Whatever pip does not try again itself, such as a
 # file that is cut off, is tried here; what came whole is in its cache by then.
 export PIP_DEFAULT_TIMEOUT=60
-for pause in 5 20 0; do
-  if .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-    --editable ".[$extras]"; then
-    echo "$extras $stamp" > .venv/.stamp
-    exit 0
-  fi
-  sleep "$pause"
-done
-echo "Installing did not work; see above why. Is the network there? Run the same command again." >&2
-exit 1
+. scripts/thrice.sh
+if ! thrice .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+  --editable ".[$extras]"; then
+  echo "Installing did not work; see above why. Is the network there? Run the same command again." >&2
+  exit 1
+fi
+echo "$extras $stamp" > .venv/.stamp

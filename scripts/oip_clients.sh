@@ -14,10 +14,15 @@ mkdir -p "$cache"
 exec 9> "$place.lock"
 flock 9
 if [ ! -e "$place/complete" ]; then
+  echo "Installing existing clients of the Open Inference Protocol …" >&2
   rm -rf "$place"
   "$python" -m venv --without-pip "$place"
-  "$python" -m pip --quiet --disable-pip-version-check --python "$place/bin/python" \
-    install --only-binary :all: --no-compile --requirement "$pins" >&2
+  . "$root/scripts/thrice.sh"
+  if ! thrice "$python" -m pip --quiet --disable-pip-version-check --python "$place/bin/python" \
+    install --only-binary :all: --no-compile --requirement "$pins" >&2; then
+    echo "They could not be installed; see above why. Is the network there? Run the same command again." >&2
+    exit 1
+  fi
   touch "$place/complete"
 fi
 echo "$place/bin/python"

@@ -24,36 +24,37 @@ class LocalPredictor:
         self._runners: dict[str, Runner] = {}
         self._turn = Lock()
 
-    def load(self, bundle: Path, executor: str | None = None) -> LoadedModel:
+    def load(self, bundle: Path, executor: str | None = None, name: str = "") -> LoadedModel:
         """See the port. The check logits may differ by 1e-3 of the largest logit (another CPU rounds anew)."""
         use_threads(self._threads)
         runner = load(bundle, best_device(), self._turn, executor)
-        self._runners[runner.hash] = runner
-        return _loaded(runner)
+        self._runners[name or runner.hash] = runner
+        return _loaded(name or runner.hash, runner)
 
-    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S) -> NDArray[np.float32]:
+    def predict(self, name: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S) -> NDArray[np.float32]:
         """See the port."""
-        runner = self._runners.get(bundle_hash)
+        runner = self._runners.get(name)
         if runner is None:
-            raise NotFoundError("This model is not loaded here.", bundle_hash=bundle_hash)
+            raise NotFoundError("This model is not loaded here.", name=name)
         return runner.logits(pixels, timeout_s)
 
-    def unload(self, bundle_hash: str) -> None:
+    def unload(self, name: str) -> None:
         """See the port. Answers under way are still given."""
-        self._runners.pop(bundle_hash, None)
+        self._runners.pop(name, None)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """See the port."""
-        return tuple(_loaded(runner) for runner in tuple(self._runners.values()))
+        return tuple(_loaded(name, runner) for name, runner in tuple(self._runners.items()))
 
     def close(self) -> None:
         """See the port."""
         self._runners.clear()
 
 
-def _loaded(runner: Runner) -> LoadedModel:
+def _loaded(name: str, runner: Runner) -> LoadedModel:
     return LoadedModel(
         bundle_hash=runner.hash,
+        name=name,
         executor=runner.executor,
         classes=runner.info.classes,
         image_size=runner.info.preprocessing.image_size,

@@ -1,6 +1,7 @@
 """The predictor of the cluster: TorchServe as our child, a process of its own for each model."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,24 +31,29 @@ class TorchServePredictor:
         self._keeper = Keeper(settings or Settings(threads=available_cpus()))
 
     @classmethod
-    def of(cls, url: str) -> "TorchServePredictor":
-        """`torchserve://` works in the machine's directory for temporary files, `torchserve:///path` in that one."""
+    def of(cls, url: str, wishes: Mapping[str, float]) -> "TorchServePredictor":
+        """`torchserve://` works in the machine's directory for temporary files, `torchserve:///path` in that one.
+
+        `wishes` are fields of Settings.
+        """
         path = urlsplit(url).path
         directory = Path(path) if path.strip("/") else None
-        return cls(Settings(threads=available_cpus(), directory=directory))
+        chosen: dict[str, object] = {"threads": available_cpus(), "directory": directory, **wishes}
+        return cls(Settings.model_validate(chosen))
 
-    def load(self, bundle: Path, executor: str | None = None) -> LoadedModel:
+    def load(self, bundle: Path, executor: str | None = None, name: str = "") -> LoadedModel:
         """See the port; UnavailableError when TorchServe or the model's worker does not start.
 
         `executor` as in aimic.nets.runner.load.
         """
-        return self._keeper.load(bundle, inspect(bundle).hash, executor)
+        bundle_hash = inspect(bundle).hash
+        return self._keeper.load(bundle, bundle_hash, executor, name or bundle_hash)
 
-    def predict(self, bundle_hash: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S) -> NDArray[np.float32]:
+    def predict(self, name: str, pixels: NDArray[np.uint8], timeout_s: float = LONGEST_S) -> NDArray[np.float32]:
         """See the port. Models compute beside each other; the images of one model take turns."""
-        kept = self._keeper.models.get(bundle_hash)
+        kept = self._keeper.models.get(name)
         if kept is None:
-            raise NotFoundError("This model is not loaded here.", bundle_hash=bundle_hash)
+            raise NotFoundError("This model is not loaded here.", name=name)
         side = kept.loaded.image_size
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (side, side, 3):
             raise InvalidInputError(
@@ -56,14 +62,14 @@ class TorchServePredictor:
         ends = time.monotonic() + timeout_s
         step = max(1, LARGEST_BODY // (side * side * 3))
         parts = [
-            self._logits(bundle_hash, pixels[start : start + step], len(kept.loaded.classes), ends)
+            self._logits(name, pixels[start : start + step], len(kept.loaded.classes), ends)
             for start in range(0, len(pixels), step)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(kept.loaded.classes)), np.float32)
 
-    def unload(self, bundle_hash: str) -> None:
+    def unload(self, name: str) -> None:
         """See the port."""
-        self._keeper.unload(bundle_hash)
+        self._keeper.unload(name)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """See the port; a fenced model is loaded, too."""
@@ -74,11 +80,11 @@ class TorchServePredictor:
         self._keeper.close()
 
     def troubles(self) -> dict[str, str]:
-        """Hash of each model that can't be asked now, with the reason in words."""
+        """Name of each model that can't be asked now, with the reason in words."""
         keeper = self._keeper
         away = "" if keeper.front is not None else keeper.away
-        found = {kept.hash: away or kept.away for kept in tuple(keeper.models.values())}
-        return {bundle_hash: words for bundle_hash, words in found.items() if words}
+        found = {kept.name: away or kept.away for kept in tuple(keeper.models.values())}
+        return {name: words for name, words in found.items() if words}
 
     def metrics(self) -> str:
         """What TorchServe counts and measures, in Prometheus' text form; empty while it is away."""
@@ -88,17 +94,17 @@ class TorchServePredictor:
         except (UnavailableError, DeadlineError):
             return ""
 
-    def _logits(self, bundle_hash: str, pixels: NDArray[np.uint8], classes: int, ends: float) -> NDArray[np.float32]:
+    def _logits(self, name: str, pixels: NDArray[np.uint8], classes: int, ends: float) -> NDArray[np.float32]:
         """Of one request."""
         front = self._keeper.front
-        kept = self._keeper.models.get(bundle_hash)
+        kept = self._keeper.models.get(name)
         if front is None or kept is None or kept.away:
             words = kept.away if front is not None and kept is not None else f"{self._keeper.away}."
             raise UnavailableError(words or "This model was just unloaded; ask again.", retry_after_s=5)
         if (left := ends - time.monotonic()) <= 0:
             raise DeadlineError("There was no time left for the network. Ask again, with a later deadline.")
         try:
-            answer = front.calls.infer(bundle_hash, pixels.tobytes(), left)
+            answer = front.calls.infer(name, pixels.tobytes(), left)
         except (UnavailableError, DeadlineError):
             self._keeper.suspect()
             raise

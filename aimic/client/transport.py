@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from aimic import tracing
 from aimic.client.problems import error_of, retry_after
 from aimic.client.retry import Retry, Waiting
 from aimic.errors import AimicError, DeadlineError, UnavailableError
 from aimic.settings import is_loopback
+from aimic.telemetry import outgoing
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +106,8 @@ class Transport:
 
     def once(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
         """One request, one try, whatever the status of its answer."""
-        with self._plain_errors():
-            return self._http.request(method, self.url(path), headers={**self._headers, **(headers or {})}, **more)
+        with self._plain_errors(), tracing.span(method, kind="client", facts={"http.request.method": method}):
+            return self._http.request(method, self.url(path), headers=self._with(headers), **more)
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON at `path`; parameters that are None are left out."""
@@ -129,7 +131,7 @@ class Transport:
             self._http.stream(
                 "GET",
                 self.url(path),
-                headers={**self._headers, **(headers or {})},
+                headers=self._with(headers),
                 params=params,
                 timeout=timeout,
             ) as response,
@@ -138,6 +140,10 @@ class Transport:
                 response.read()
                 raise error_of(response)
             yield response
+
+    def _with(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+        """A request's own headers, after those that all have: the key, and the trace if we are in one."""
+        return {**outgoing(), **self._headers, **(headers or {})}
 
     @contextlib.contextmanager
     def _plain_errors(self) -> Iterator[None]:

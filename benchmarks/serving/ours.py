@@ -100,6 +100,8 @@ class Pod:
             )
             program = undo.enter_context(Program(module("services.inference"), home, settings))
             program.wait(f"http://{HOST}:{ops}/readyz")
+            for network in self._networks:  # it answers before it is measured what runs it fastest
+                program.wait(f"http://{HOST}:{self._port}/inference/v1/models/{network}", _settled)
             self._undo = undo.pop_all()
         return self
 
@@ -121,3 +123,7 @@ class Pod:
 
     def _plan(self, network: str, **more: Any) -> Plan:
         return Plan(port=self._port, target=f"/inference/v1/models/{network}/predict", **more)
+
+
+def _settled(answer: httpx.Response) -> bool:
+    return answer.json()["reason"] is None

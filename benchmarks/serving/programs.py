@@ -16,7 +16,7 @@ import httpx
 from benchmarks.serving.load import ROOT
 
 READY_S = 600.0
-"""A pod measures its executors before it is ready."""
+"""A pod measures its executors before it is as quick as it will be."""
 _END_S = 20.0
 _OURS = ("AIMIC_", "OMP_", "KMP_", "GOMP_", "PYTHON", "TS_")
 

@@ -65,6 +65,7 @@ async def _shells(running: Service, stopping: asyncio.Event) -> None:
                 running.plane,
                 lambda: not stopping.is_set() and running.reconciler.not_ready() is None,
                 running.samples,
+                running.objects,
             ),
             host=settings.host,
             port=settings.inference_port,

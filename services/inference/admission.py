@@ -90,7 +90,9 @@ class Admission:
         if self._rooms:
             own = self._stretch * room.images * image_s
             wait = self._wait(room.images)
-            most = self._target(image_s) if self._overloaded else self._longest(image_s)
+            # By the slowest of all, as the wait is: a quick model's request may stand behind those of a slow one.
+            slowest = max(image_s, *(room.image_s for room in self._rooms))
+            most = self._target(slowest) if self._overloaded else self._longest(slowest)
             # A large request may wait as long as it works: it waits for more of each of the others.
             if wait > most + own - self._stretch * image_s or wait + own > deadline.remaining():
                 raise self._refusal()

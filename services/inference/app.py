@@ -11,7 +11,7 @@ import httpx
 from aimic import wiring
 from aimic.nets.executors import machine_class
 from aimic.ports.events import Events
-from aimic.ports.predictor import Predictor
+from aimic.ports.predictor import LoadedModel, Predictor
 from aimic.settings import available_cpus
 from services.inference.admission import Admission
 from services.inference.batching import Batcher
@@ -26,9 +26,11 @@ from services.inference.memory import Memory
 from services.inference.probing import Prober, ProbeTimes
 from services.inference.reconcile import Listener, Reconciler
 from services.inference.registry import Registry, client
+from services.inference.rest.objects import Objects, objects_of
 from services.inference.rest.references import Samples
 from services.inference.settings import Settings
 from services.inference.snapshot import Snapshot
+from services.inference.switching import Switching
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Service:
     reconciler: Reconciler
     predictor: Predictor
     samples: Samples
+    objects: Objects | None
 
 
 @asynccontextmanager
@@ -52,7 +55,7 @@ async def service(
 ) -> AsyncIterator[Service]:
     """Decoders, models and reconciliation, running inside the block and stopped in reverse order."""
     async with AsyncExitStack() as stack:
-        runs = predictor or wiring.predictor(settings.predictor_url)
+        runs = predictor or wiring.predictor(settings.predictor_url, settings.worker)
         stack.callback(runs.close)
         lane = Lane()
         stack.callback(lane.close)
@@ -70,7 +73,9 @@ async def service(
         stack.push_async_callback(registry.close)
         store = BundleStore(settings.bundles, registry, settings.inference_disk_bytes)
         await asyncio.to_thread(store.prepare)
-        loader = Loader(catalogue, store, memory, await _executors(settings, asks))
+        switching = Switching(memory, await _executors(settings, asks))
+        stack.push_async_callback(switching.close)
+        loader = Loader(catalogue, store, memory, switching)
         stack.push_async_callback(loader.close)
         reconciler = Reconciler(
             registry,
@@ -87,15 +92,18 @@ async def service(
         await _reconcile(stack, settings, reconciler, events or partial(wiring.events, settings))
         samples = Samples(client(settings.ingest_url, None))
         stack.push_async_callback(samples.close)
-        yield Service(settings, plane, reconciler, runs, samples)
+        objects = objects_of(settings)
+        if objects is not None:
+            stack.callback(objects.close)
+        yield Service(settings, plane, reconciler, runs, samples, objects)
 
 
-def _batcher(settings: Settings, predictor: Predictor, lane: Lane, prober: Prober, bundle_hash: str) -> Batcher:
+def _batcher(settings: Settings, predictor: Predictor, lane: Lane, prober: Prober, model: LoadedModel) -> Batcher:
     return Batcher(
-        bundle_hash,
-        partial(predictor.predict, bundle_hash),
+        model.bundle_hash,
+        partial(predictor.predict, model.name),
         lane,
-        prober.watch(bundle_hash),
+        prober.watch(model.bundle_hash),
         limit=settings.inference_batch_images,
         window_s=settings.inference_batch_window_s,
     )

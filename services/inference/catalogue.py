@@ -20,7 +20,7 @@ Key = tuple[str, str, int]
 """Site, name, version."""
 
 ON_DEMAND = "It is loaded when it is first asked for."
-LOADING = "It is being fetched and checked."
+LOADING = "It is being fetched, checked and measured."
 
 SOON_S = 15.0
 LATER_S = 600.0
@@ -37,6 +37,8 @@ class Model:
     in_use: int = 0
     used_at: float = field(default_factory=time.monotonic)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    note: str | None = None
+    """What is still to be known of it, in plain words."""
     leaving: bool = False
     """It takes no new requests; it is unloaded when the last one is answered."""
 
@@ -78,10 +80,20 @@ class Served:
         """Whether it takes the requests that name no version."""
         return self.entry.stage is Stage.SERVING
 
+    @property
+    def remark(self) -> str | None:
+        """Why it is not ready, or what is still to be known of it; None when nothing is."""
+        return self.reason or (None if self.model is None else self.model.note)
+
     def ready(self, model: Model) -> None:
         """It answers now."""
         self.state, self.reason, self.model = "ready", None, model
         self.failures, self.retry_at = 0, 0.0
+
+    def took_over(self, before: Model, model: Model) -> None:
+        """The same bundle runs in another way from now on."""
+        if self.model is before:
+            self.model = model
 
     def unloaded(self) -> None:
         """Its model made room for another; it comes back when it is asked for."""
@@ -163,6 +175,11 @@ class Catalogue:
         """Whether a model must stay in memory: it serves, or still does until its successor is ready."""
         current = set(self._current.values())
         return any(served.serving or served.key in current for served in self.holders(bundle_hash))
+
+    def hurry(self, bundle_hash: str) -> bool:
+        """Whether somebody waits for this model: requests, or a name for which no other version answers."""
+        held = self.holders(bundle_hash)
+        return self.awaited(bundle_hash) or any(s.serving and self._before(s).model is None for s in held)
 
     def awaited(self, bundle_hash: str) -> bool:
         """Whether requests wait for this model: one that was just loaded for them has not been used by them yet."""

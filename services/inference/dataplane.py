@@ -109,6 +109,9 @@ class DataPlane:
             if error.code != "overloaded":  # counted where it is decided
                 metrics.REJECTED.labels(error.code).inc()
             raise
+        except Exception:
+            metrics.REJECTED.labels(AimicError.code).inc()
+            raise
         faults.point("inference.answering")
         entry = served.entry
         VERSIONS.of(entry).answered(time.monotonic() - started, len(named))

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine
+from functools import partial
 
 from aimic import faults
 from aimic.domain.model import ServingEntry
@@ -12,8 +13,8 @@ from aimic.errors import AimicError, CorruptError, InvalidInputError, NotFoundEr
 from services.inference.bundles import BundleStore
 from services.inference.catalogue import LATER_S, SOON_S, Catalogue, Model, Served
 from services.inference.deadline import Deadline
-from services.inference.executors import Executors
 from services.inference.memory import Memory, NoRoomError
+from services.inference.switching import Switching
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,11 @@ _FINAL = (CorruptError, InvalidInputError, NotFoundError, TooLargeError)
 class Loader:
     """Loads each bundle once, however many ask for it."""
 
-    def __init__(self, catalogue: Catalogue, store: BundleStore, memory: Memory, executors: Executors) -> None:
+    def __init__(self, catalogue: Catalogue, store: BundleStore, memory: Memory, switching: Switching) -> None:
         self._catalogue = catalogue
         self._store = store
         self._memory = memory
-        self._executors = executors
+        self._switching = switching
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -71,6 +72,7 @@ class Loader:
         for bundle_hash in self._store.hashes():
             if not self._memory.holds(bundle_hash):
                 self._release_unless_held(bundle_hash)
+        self._switching.step()
 
     async def close(self) -> None:
         """Stop what goes on."""
@@ -108,12 +110,18 @@ class Loader:
         cached = self._store.has(entry.bundle_hash)
         directory = await self._store.fetch(entry, self._needed)
         faults.point("inference.loading")
-        executor = await self._executors.of(entry, directory)
+        with_what = await self._switching.first(entry, directory, partial(self._catalogue.hurry, entry.bundle_hash))
         try:
-            return await self._memory.open(entry.bundle_hash, directory, executor)
+            model = await self._memory.open(entry.bundle_hash, directory, with_what.executor)
         except (CorruptError, InvalidInputError, NotFoundError):
             if not cached:
                 raise
+            model = await self._open_anew(entry, with_what.executor)
+        if not with_what.settled:
+            self._switching.follow(entry, directory, model)
+        return model
+
+    async def _open_anew(self, entry: ServingEntry, executor: str | None) -> Model:
         # Our own copy went bad on the disk: the registry's may be whole.
         logger.warning("the copy on disk is damaged; it is fetched again", extra={"bundle": entry.bundle_hash})
         await self._store.discard(entry.bundle_hash)
@@ -152,6 +160,7 @@ class Loader:
         await self._memory.release(bundle_hash)
         held = self._catalogue.holders(bundle_hash) or self._memory.holds(bundle_hash)
         if not held and bundle_hash not in self._loading:
+            self._switching.forget(bundle_hash)
             await self._store.discard(bundle_hash)
 
     def _later(self, work: Coroutine[None, None, None], name: str) -> None:

@@ -38,7 +38,7 @@ class Memory:
         self,
         catalogue: Catalogue,
         predictor: Predictor,
-        batcher: Callable[[str], Batcher],
+        batcher: Callable[[LoadedModel], Batcher],
         limit: int,
         limit_bytes: int,
     ) -> None:
@@ -48,6 +48,7 @@ class Memory:
         self._limit = limit
         self._limit_bytes = limit_bytes
         self._models: dict[str, Model] = {}
+        self._switches = 0
         # One load or unload at a time: a load needs memory twice over, and room that was made is for one.
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "loading")
@@ -73,16 +74,33 @@ class Memory:
             if known is not None:
                 return known
             await self._make_room(bundle_hash, await self._in_thread(_weights_bytes, directory))
-            try:
-                info, loaded = await self._in_thread(self._read, directory, bundle_hash, executor)
-            except Exception:
-                with contextlib.suppress(AimicError):  # the first error is the one to tell
-                    await self._in_thread(self._predictor.unload, bundle_hash)  # it may have been loaded half
-                raise
-            model = Model(info, loaded, self._batcher(bundle_hash))
-            self._models[bundle_hash] = model
-            in_memory(model.loaded for model in self._models.values())
-            return model
+            info, loaded = await self._load(directory, bundle_hash, executor, bundle_hash)
+            return self._put(info, loaded)
+
+    async def switch(self, bundle_hash: str, directory: Path, executor: str) -> None:
+        """Run a model that is in memory with this executor, without a gap: both are there until the last request that
+        the model has now is answered.
+
+        Errors as of `open`, without any change then. One that gives way to the executor that runs changes nothing.
+        """
+        async with self._turn:
+            before = self._models.get(bundle_hash)
+            if before is None or before.loaded.executor == executor:
+                return
+            held = list(self._models.values())
+            if _bytes(held) + before.loaded.memory_bytes > self._limit_bytes:
+                raise self._no_room(held, before.loaded.memory_bytes)
+            self._switches += 1
+            name = f"{bundle_hash}_{self._switches}"
+            info, loaded = await self._load(directory, bundle_hash, executor, name)
+            if before.leaving or loaded.executor == before.loaded.executor:
+                await self._in_thread(self._predictor.unload, name)
+                return
+            model = self._put(info, loaded)
+            for served in self._catalogue.holders(bundle_hash):
+                served.took_over(before, model)
+            logger.info("a model runs with another executor", extra={"bundle": bundle_hash, "executor": executor})
+            await self._drained(before)
 
     async def release(self, bundle_hash: str) -> None:
         """Unload once the last request is answered, unless somebody wants it again by then."""
@@ -160,15 +178,36 @@ class Memory:
             served.unloaded()
         logger.info("model goes", extra={"bundle": bundle_hash})
         in_memory(model.loaded for model in self._models.values())
+        await self._drained(model)
+
+    async def _drained(self, model: Model) -> None:
         while model.in_use:
             model.idle.clear()
             await model.idle.wait()
         await model.batcher.close()
-        await self._in_thread(self._predictor.unload, bundle_hash)
+        await self._in_thread(self._predictor.unload, model.loaded.name)
 
-    def _read(self, directory: Path, bundle_hash: str, executor: str | None) -> tuple[BundleInfo, LoadedModel]:
+    def _put(self, info: BundleInfo, loaded: LoadedModel) -> Model:
+        model = Model(info, loaded, self._batcher(loaded))
+        self._models[loaded.bundle_hash] = model
+        in_memory(model.loaded for model in self._models.values())
+        return model
+
+    async def _load(
+        self, directory: Path, bundle_hash: str, executor: str | None, name: str
+    ) -> tuple[BundleInfo, LoadedModel]:
+        try:
+            return await self._in_thread(self._read, directory, bundle_hash, executor, name)
+        except Exception:
+            with contextlib.suppress(AimicError):  # the first error is the one to tell
+                await self._in_thread(self._predictor.unload, name)  # it may have been loaded half
+            raise
+
+    def _read(
+        self, directory: Path, bundle_hash: str, executor: str | None, name: str
+    ) -> tuple[BundleInfo, LoadedModel]:
         info = bundle.verify(directory, bundle_hash)
-        loaded = self._predictor.load(directory, executor)
+        loaded = self._predictor.load(directory, executor, name)
         said = (loaded.bundle_hash, loaded.classes, loaded.image_size)
         if said != (bundle_hash, info.classes, info.preprocessing.image_size):
             raise CorruptError("What was loaded is not what the bundle describes; it is not used.")

@@ -6,7 +6,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from aimic.domain.model import ServingEntry
-from aimic.monitoring import Foreign, Punctual
+from aimic.monitoring import Foreign, Punctual, up_family
 from aimic.ports.predictor import Predictor
 from services.inference.catalogue import Model, Served
 
@@ -21,11 +21,11 @@ class ModelsCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """The families, empty."""
-        yield from _families()
+        yield from _of_models()
 
     def collect(self) -> Iterator[Metric]:
         """The values now. From any thread: the catalogue gives a list of its own at once."""
-        info, memory = _families()
+        info, memory = _of_models()
         loaded = [(served.entry, served.model) for served in self._versions if served.model is not None]
         rows = {
             (entry.name, str(entry.version), entry.bundle_hash[:12], model.loaded.executor) for entry, model in loaded
@@ -37,7 +37,11 @@ class ModelsCollector(Collector):
         yield from (info, memory)
 
 
-def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+def _families() -> tuple[GaugeMetricFamily, ...]:
+    return (*_of_models(), up_family(PREDICTOR_UP))
+
+
+def _of_models() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
     info = GaugeMetricFamily(
         "aimic_inference_model_info",
         "1 for each version in memory, with its bundle and what runs it",
@@ -64,6 +68,7 @@ def collectors(versions: Iterable[Served], predictor: Predictor) -> Iterator[Col
     def of_a_model_here(labels: Mapping[str, str]) -> bool:
         """TorchServe goes on telling of models that it had once."""
         told = labels.get("model_name") or labels.get("ModelName")
-        return told is None or told in {model.bundle_hash for model in predictor.loaded()}
+        return told is None or told in {model.name for model in predictor.loaded()}
 
-    yield Punctual(Foreign(read, PREDICTOR_UP, of_a_model_here))
+    foreign = Foreign(read, PREDICTOR_UP, of_a_model_here)
+    yield Punctual(foreign, foreign.away)

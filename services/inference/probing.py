@@ -148,7 +148,9 @@ class Prober:
         started = watch.tried_at = time.monotonic()
         if watch.call is None:
             worker = Worker("probe")
-            watch.call = worker.run(partial(self._look, watch.model))
+            model = self._models().get(watch.model)
+            name = watch.model if model is None else model.loaded.name
+            watch.call = worker.run(partial(self._look, watch.model, name))
             worker.retire()
         await asyncio.wait((watch.call,), timeout=self._times.timeout_s + _GRACE_S)
         if watch.call.done():
@@ -165,7 +167,7 @@ class Prober:
             logger.warning("a probe failed", extra={"bundle": watch.model, "cause": wrong})
             watch.failed(wrong)
 
-    def _look(self, bundle_hash: str) -> str | None:
+    def _look(self, bundle_hash: str, name: str) -> str | None:
         """What is wrong, None if nothing is. On a thread; it may never return."""
         try:
             known = self._checks.get(bundle_hash) or _check(self._bundles / bundle_hash)
@@ -173,7 +175,7 @@ class Prober:
         except (OSError, SafetensorError):
             return None  # its directory goes: it was unloaded, and nobody asks for it any more
         try:
-            found = self._predictor.predict(bundle_hash, pixels, self._times.timeout_s)
+            found = self._predictor.predict(name, pixels, self._times.timeout_s)
         except NotFoundError:
             return None
         except DeadlineError:

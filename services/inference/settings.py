@@ -33,6 +33,12 @@ class Settings(SharedSettings):
     """Most images of one request."""
     inference_body_bytes: int = Field(512 * MIB, gt=0)
     """Request bodies held in memory at once; beyond it new ones are turned away."""
+    inference_s3_readable: dict[str, tuple[str, ...]] = {}
+    """From where requests may name images in S3, by site: `{"local": ["bucket", "bucket/prefix/"]}`. Without it,
+    nowhere."""
+    inference_s3_url: str = ""
+    """`s3+http(s)://host[:port][?region=…&style=…]`, the store of these buckets; without it AIMIC_BLOBS_URL's. It is
+    asked with AIMIC_S3_ACCESS_KEY and AIMIC_S3_SECRET_KEY of this process."""
     inference_queue_images: int = Field(512, gt=0)
     """Images admitted and not yet answered; beyond it new requests are turned away."""
     inference_deadline_s: float = Field(30.0, gt=0)
@@ -97,6 +103,21 @@ class Settings(SharedSettings):
     """Disk for bundles, one that is being fetched included. Beyond it those go that don't serve and are not in memory,
     the least recently used first."""
 
+    inference_worker_s: float = Field(60.0, ge=1)
+    """TorchServe only, as all that follow: how long one batch may take before its worker is ended and started again.
+    A batch has 32 images at most, unless AIMIC_INFERENCE_BATCH_IMAGES says otherwise."""
+    inference_worker_start_s: float = Field(120.0, ge=1)
+    """How long TorchServe, and each worker with its model, may take to start."""
+    inference_worker_deaths: int = Field(3, gt=0)
+    """So many deaths of a model's workers, within the seconds that follow, and it gets no images for a while."""
+    inference_worker_deaths_s: float = Field(120.0, gt=0)
+    inference_worker_recover_s: float = Field(120.0, gt=0)
+    """How long a model may be without a worker before it gets no images for a while."""
+    inference_worker_fenced_s: float = Field(10.0, gt=0)
+    """The first such while; each further one is twice as long, up to five minutes."""
+    inference_token_minutes: float = Field(60.0, ge=1)
+    """How long a token for TorchServe is good for. It is renewed at half of it."""
+
     @field_validator("inference_reduced_precision")
     @classmethod
     def _are_hashes(cls, value: str) -> str:
@@ -108,6 +129,13 @@ class Settings(SharedSettings):
     def reduced(self) -> frozenset[str]:
         """Hashes of the bundles that may run with bfloat16."""
         return frozenset(filter(None, self.inference_reduced_precision.split(",")))
+
+    @property
+    def worker(self) -> dict[str, float]:
+        """What the predictor is told of workers, by its own names."""
+        names = ("worker_s", "worker_start_s", "worker_deaths", "worker_deaths_s", "worker_recover_s")
+        told = {name: getattr(self, f"inference_{name}") for name in (*names, "worker_fenced_s", "token_minutes")}
+        return {name if name == "worker_s" else name.removeprefix("worker_"): value for name, value in told.items()}
 
     @property
     def models_bytes(self) -> int:

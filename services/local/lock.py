@@ -1,11 +1,9 @@
 """One platform per home: a lock that the kernel releases even when we are killed."""
 
-import contextlib
 import fcntl
 import json
 import os
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,10 @@ from aimic.errors import ConflictError
 # The system's `struct flock` for the whole file, to write: type, whence, start, length, process.
 _FLOCK = struct.Struct("hhqqi")
 _WHOLE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-_LOOKS, _MOMENT_S = 200, 0.005
-"""How often, and how far apart, what can't be read is looked at: nobody writes for a second."""
 
 
 class HomeLock:
-    """Holds `up.json` locked while it is open; the file says who runs and where to find it."""
+    """Holds a file locked while it is open; a file beside it says who runs and where to find it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,34 +40,37 @@ class HomeLock:
     def tell(self, about: dict[str, Any]) -> None:
         """Write anew what others read about us; the lock must be held."""
         assert self._descriptor is not None
-        # In one write over all that was there: whoever reads meanwhile never finds the file empty, and what is half
-        # this and half that is no JSON, so he looks again.
-        before = os.fstat(self._descriptor).st_size
-        os.pwrite(self._descriptor, json.dumps(about).encode().ljust(before), 0)
+        # Renamed into place, so that whoever reads meanwhile finds all of it. The locked file itself can't be: the
+        # lock would go with the one that was renamed over.
+        new = self._path.with_suffix(".new")
+        new.touch(0o600)
+        new.write_text(json.dumps(about))
+        new.replace(_about(self._path))
 
     def release(self) -> None:
         """Let go; releasing twice is harmless."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
+            _about(self._path).unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def read_holder(path: Path) -> dict[str, Any] | None:
-    """What the running platform wrote about itself; None when none runs."""
+    """What the running platform wrote about itself; None when none runs, nothing while it begins or ends."""
     try:
         with path.open() as handle:
-            for _ in range(_LOOKS):
-                handle.seek(0)
-                text = handle.read()
-                # Only asked for, never taken: a platform that starts at this moment would be told that one is running.
-                kind, *_rest = _FLOCK.unpack(fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _WHOLE))
-                if kind == fcntl.F_UNLCK:
-                    return None
-                with contextlib.suppress(ValueError):  # it is being written, and we read half of each
-                    found: dict[str, Any] = json.loads(text) if text else {}
-                    return found
-                time.sleep(_MOMENT_S)
+            # Only asked for, never taken: a platform that starts at this moment would be told that one is running.
+            kind, *_rest = _FLOCK.unpack(fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _WHOLE))
     except (FileNotFoundError, PermissionError):
         return None
-    return {}
+    if kind == fcntl.F_UNLCK:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(_about(path).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _about(path: Path) -> Path:
+    return path.with_suffix(f".about{path.suffix}")

@@ -61,7 +61,7 @@ class LocalSettings(Settings):
 
     @property
     def lock_file(self) -> Path:
-        """Held while a platform runs on this home; holds its process id and address."""
+        """Held while a platform runs on this home; beside it stand its process id and address."""
         return self.home / "up.json"
 
     @property

@@ -5,9 +5,12 @@ last one closes it.
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -20,12 +23,14 @@ from aimic.adapters.torchserve_predictor import TorchServePredictor
 from aimic.errors import AimicError, CorruptError, DeadlineError, NotFoundError
 from aimic.nets import bundle as bundles
 from aimic.nets.calibration import probabilities
+from aimic.nets.executors.base import Executor
 from aimic.nets.info import Member
 from aimic.nets.package import Training, check_inputs, package
 from aimic.nets.statefile import load_safetensors
 from aimic.nets.weights import Weights
 from aimic.nets.zoo import build
 from aimic.ports.predictor import Predictor
+from tests.serving.torchserve_scene import workers
 
 SIZE = 48
 ADAPTERS: dict[str, Callable[[], Predictor]] = {
@@ -135,6 +140,21 @@ def test_models_are_kept_apart(
     assert (predictor.predict(bundle[1], pixels[:2]) == before).all()
 
 
+def test_a_bundle_may_be_there_twice(predictor: Predictor, bundle: tuple[Path, str], pixels: NDArray[np.uint8]) -> None:
+    """With two executors, under two names: so a model goes over from one to the other without a gap."""
+    one = predictor.load(bundle[0])
+    other = predictor.load(bundle[0], "torch-export-fp32-cpu", f"{bundle[1]}_1")
+    assert (one.name, other.name) == (bundle[1], f"{bundle[1]}_1")
+    assert one.bundle_hash == other.bundle_hash and one.executor != other.executor
+    expected = probabilities(predictor.predict(one.name, pixels))
+    assert np.abs(probabilities(predictor.predict(other.name, pixels)) - expected).max() < 1e-4
+    predictor.unload(one.name)
+    assert predictor.loaded() == (other,)
+    assert np.abs(probabilities(predictor.predict(other.name, pixels)) - expected).max() < 1e-4
+    predictor.unload(other.name)
+    assert predictor.loaded() == ()
+
+
 def test_many_callers_at_once(
     predictor: Predictor, bundle: tuple[Path, str], second: tuple[Path, str], pixels: NDArray[np.uint8]
 ) -> None:
@@ -173,6 +193,64 @@ def test_every_call_ends_by_its_deadline(
     with ThreadPoolExecutor(8) as pool:
         assert not all(pool.map(hurry, range(24)))
     assert predictor.predict(bundle[1], pixels[:1]).shape == (1, 4)
+
+
+def test_behind_a_network_that_hangs_nobody_waits_longer_than_he_said(
+    predictor: Predictor, bundle: tuple[Path, str], pixels: NDArray[np.uint8]
+) -> None:
+    """And when it goes on, the next caller is answered."""
+    predictor.load(bundle[0])
+    with ThreadPoolExecutor(1) as pool:
+        with _hanging(predictor, bundle[1]) as entered:
+            first = pool.submit(predictor.predict, bundle[1], pixels[:1], 1.0)
+            assert entered.wait(60)
+            began = time.monotonic()
+            with pytest.raises(DeadlineError):
+                predictor.predict(bundle[1], pixels[:1], timeout_s=1.0)
+            assert time.monotonic() - began < 30
+        assert first.exception() is None or isinstance(first.exception(), DeadlineError)
+    assert predictor.predict(bundle[1], pixels[:1]).shape == (1, 4)
+
+
+@contextmanager
+def _hanging(predictor: Predictor, bundle_hash: str) -> Iterator[Event]:
+    """Within the block the network doesn't come back; the event is set once somebody may wait for it."""
+    entered, over = Event(), Event()
+    if isinstance(predictor, LocalPredictor):
+        runner = predictor._runners[bundle_hash]
+        executor, runner._executor = runner._executor, _Hanging(runner._executor, entered, over)
+        try:
+            yield entered
+        finally:
+            over.set()
+            runner._executor = executor
+        return
+    assert isinstance(predictor, TorchServePredictor)
+    stopped = workers(predictor._keeper.ground.directory)
+    assert stopped
+    for worker in stopped:
+        worker.suspend()
+    entered.set()
+    try:
+        yield entered
+    finally:
+        for worker in stopped:
+            worker.resume()
+
+
+class _Hanging:
+    """An executor that doesn't come back before it may."""
+
+    def __init__(self, executor: Executor, entered: Event, over: Event) -> None:
+        self.name = executor.name
+        self._executor = executor
+        self._entered = entered
+        self._over = over
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self._entered.set()
+        assert self._over.wait(120)
+        return self._executor.run(pixels)
 
 
 def test_wrong_pixels_are_an_error_of_ours(predictor: Predictor, bundle: tuple[Path, str]) -> None:

@@ -28,6 +28,9 @@ class Collector:
 
     def __init__(self) -> None:
         self._spans: list[Span] = []
+        self._silent, self._over = threading.Event(), threading.Event()
+        self.lets_wait = threading.Event()
+        """Somebody waits in vain for an answer now."""
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -44,12 +47,20 @@ class Collector:
             time.sleep(0.05)
         return self.of_trace(trace)
 
+    def fall_silent(self) -> None:
+        """From now on take what comes, and answer nothing until the end."""
+        self._silent.set()
+
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        spans = self._spans
+        spans, silent, over, lets_wait = self._spans, self._silent, self._over, self.lets_wait
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                if silent.is_set():
+                    lets_wait.set()
+                    over.wait()
+                    return
                 if self.path == "/v1/traces":
                     spans.extend(read(ExportTraceServiceRequest.FromString(body)))
                 self.send_response(200)
@@ -68,6 +79,7 @@ class Collector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -287,6 +287,7 @@ def test_the_command_line_keeps_what_it_has_and_resumes(running: Running, labels
 
 @pytest.mark.long
 def test_a_java_client_made_from_the_proto(running: Running, labels: dict[str, str], tmp_path: Path) -> None:
+    install.maven()
     for block in BLOCKS:
         if block.heading == "Java" and block.language != "sh":
             name = re.match(r"(?:<!--|//) (\S+)", block.text)

@@ -156,3 +156,29 @@ def test_the_log_names_request_and_trace(pod: Pod) -> None:
         time.sleep(0.05)
     assert {line["trace_id"] for line in lines} == {trace}
     assert any(line["message"] == "request" and line["status"] == 422 for line in lines)
+
+
+def test_a_call_can_be_found_in_the_log_by_either_id(pod: Pod) -> None:
+    trace, headers = _trace()
+    metadata = (*headers.items(), ("x-request-id", "seen-2"))
+    with grpc.insecure_channel(f"127.0.0.1:{pod.grpc}") as channel:
+        InferenceStub(channel).Predict(
+            wire.PredictRequest(model="cells", images=[wire.Image(data=picture(4))]), timeout=30, metadata=metadata
+        )
+    end = time.monotonic() + IN_TIME_S
+    while not (lines := [line for line in pod.log() if line.get("trace_id") == trace]):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    (call,) = [line for line in lines if line["message"] == "call"]
+    assert (call["request_id"], call["method"], call["code"]) == ("seen-2", "Predict", "OK")
+
+
+def test_a_collector_that_falls_silent_costs_no_request_and_no_end(pod: Pod, collector: Collector) -> None:
+    """The last one: it ends the pod."""
+    collector.fall_silent()
+    end = time.monotonic() + IN_TIME_S
+    while not collector.lets_wait.is_set():
+        assert time.monotonic() < end and pod.ask(picture(5)).status_code == 200
+    for number in range(20):  # would each wait for the collector, they took minutes
+        assert pod.ask(picture(number)).status_code == 200
+    assert pod.stop() == 0

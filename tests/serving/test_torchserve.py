@@ -3,6 +3,7 @@
 The tests share one TorchServe, which takes seconds to start; its tokens last one minute.
 """
 
+import errno
 import os
 import signal
 import stat
@@ -19,8 +20,9 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from aimic.adapters.torchserve import archive
 from aimic.adapters.torchserve.wire import Wire
-from aimic.errors import AimicError, DeadlineError, UnavailableError
+from aimic.errors import AimicError, DeadlineError, FullError, UnavailableError
 from tests.serving.torchserve_scene import Scene, bundle, family, fronts, until, workers
 
 
@@ -169,6 +171,38 @@ def test_a_worker_that_never_comes_back_is_fenced(scene: Scene) -> None:
         killing.join()
     until(scene.answers)
     assert scene.predictor.troubles() == {}
+
+
+def test_a_disk_without_space_costs_only_the_newcomer(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(tmp_path / "two", seed=2)
+
+    def full(_source: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archive, "_link", full)
+    with pytest.raises(FullError, match=r"No space left on device.*make space"):
+        scene.predictor.load(tmp_path / "two")
+    assert [model.bundle_hash for model in scene.predictor.loaded()] == [scene.hash]
+    assert scene.answers()
+    monkeypatch.undo()
+    new = scene.predictor.load(tmp_path / "two")
+    assert scene.predictor.predict(new.name, scene.pixels).shape == (4, 4)
+    scene.predictor.unload(new.name)
+
+
+def test_the_file_of_tokens_vanishes(scene: Scene) -> None:
+    """Those that we hold go on, and a renewal writes it anew."""
+    front = scene.keeper.front
+    assert front is not None
+    scene.keeper.ground.key_file.unlink()
+    assert scene.answers()
+    tokens = front.calls.tokens
+    before = tokens.get("inference")
+    assert tokens.newer("inference", before, 60) != before
+    assert scene.answers() and scene.keeper.front is front
+    assert scene.keeper.ground.key_file.exists()
 
 
 def test_tokens_are_renewed_before_they_expire(scene: Scene) -> None:

@@ -18,19 +18,32 @@ _VERSION = "1.0"
 """Of every model: another bundle has another name."""
 
 
-def build(bundle: Path, bundle_hash: str, store: Path, threads: int, executor: str | None) -> Path:
-    """Build the archive `store/HASH` of a bundle directory. Files are linked where the disk allows, else copied.
+def build(
+    bundle: Path, bundle_hash: str, store: Path, threads: int, executor: str | None, name: str | None = None
+) -> Path:
+    """Build the archive `store/NAME` (by default its hash) of a bundle. Files are linked where the disk allows, else
+    copied.
 
     It runs with so many threads and by this executor (None: the usual one). What is there already is built anew.
+    OSError when the disk doesn't take it; nothing of it stays then.
     """
-    archive = store / bundle_hash
+    name = name or bundle_hash
+    archive = store / name
     remove(archive)
-    work = store / f".{bundle_hash}"
+    work = store / f".{name}"
     remove(work)
-    shutil.copytree(bundle, work / BUNDLE, copy_function=_link)
-    (work / "MAR-INF").mkdir()
-    (work / "MAR-INF/MANIFEST.json").write_bytes(canonical_json(_manifest(bundle_hash, threads, executor)))
-    work.rename(archive)
+    wishes: dict[str, object] = {"bundle": bundle_hash, "threads": threads, "executor": executor}
+    try:
+        for file in sorted(file for file in bundle.rglob("*") if file.is_file()):
+            target = work / BUNDLE / file.relative_to(bundle)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(file, target)
+        (work / "MAR-INF").mkdir(parents=True)
+        (work / "MAR-INF/MANIFEST.json").write_bytes(canonical_json(_manifest(name, wishes)))
+        work.rename(archive)
+    except BaseException:
+        remove(work)
+        raise
     return archive
 
 
@@ -39,17 +52,17 @@ def remove(archive: Path) -> None:
     shutil.rmtree(archive, ignore_errors=True)
 
 
-def _manifest(bundle_hash: str, threads: int, executor: str | None) -> dict[str, object]:
+def _manifest(name: str, wishes: dict[str, object]) -> dict[str, object]:
     return {
         "createdOn": "",
         "runtime": "python",
         "archiverVersion": "0.12.0",
-        "model": {"modelName": bundle_hash, "modelVersion": _VERSION, "handler": HANDLER},
-        "aimic": {"threads": threads, "executor": executor},
+        "model": {"modelName": name, "modelVersion": _VERSION, "handler": HANDLER},
+        "aimic": wishes,
     }
 
 
-def _link(source: str, target: str) -> None:
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without links

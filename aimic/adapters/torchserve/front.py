@@ -60,7 +60,7 @@ class Front:
         self.child.close()
         self.calls.close()
 
-    def register(self, bundle_hash: str) -> LoadedModel:
+    def register(self, name: str) -> LoadedModel:
         """Start the worker of the archive of this name, which proves its bundle; what it says of it.
 
         CorruptError and InvalidInputError when the bundle is refused, UnavailableError when there is no worker.
@@ -69,30 +69,30 @@ class Front:
         try:
             answer = self.calls.manage(
                 "POST", "/models", settings.start_s + settings.manage_s,
-                url=bundle_hash, model_name=bundle_hash, handler=HANDLER, runtime="python", batch_size=1,
+                url=name, model_name=name, handler=HANDLER, runtime="python", batch_size=1,
                 initial_workers=1, synchronous="true",
                 response_timeout=max(1, round(settings.worker_s)), startup_timeout=round(settings.start_s),
             )  # fmt: skip
             if answer.status != 200:
                 raise UnavailableError(f"The program that runs this model did not start: {answer.text}")
-            said = self.calls.infer(bundle_hash, b"", _DESCRIBE_S, ask="description")
+            said = self.calls.infer(name, b"", _DESCRIBE_S, ask="description")
             if said.status != 200:
                 raise problem(said)
-            return LoadedModel.model_validate_json(said.body)
+            return LoadedModel.model_validate_json(said.body).model_copy(update={"name": name})
         except DeadlineError as error:
             raise UnavailableError("The program that runs this model did not start in time.") from error
 
-    def unregister(self, bundle_hash: str) -> None:
+    def unregister(self, name: str) -> None:
         """End the model's worker, and the calls that wait for it; without TorchServe there is nothing to do."""
         try:
-            self.calls.manage("DELETE", f"/models/{bundle_hash}", 2 * self._settings.manage_s)
+            self.calls.manage("DELETE", f"/models/{name}", 2 * self._settings.manage_s)
         except (UnavailableError, DeadlineError):
             pass
-        self.calls.abandon(bundle_hash)
+        self.calls.abandon(name)
 
-    def worker(self, bundle_hash: str) -> Worker:
+    def worker(self, name: str) -> Worker:
         """The model's worker."""
-        answer = self.calls.manage("GET", f"/models/{bundle_hash}", self._settings.manage_s)
+        answer = self.calls.manage("GET", f"/models/{name}", self._settings.manage_s)
         if answer.status != 200:
             return Worker(None, False)
         workers = [worker for model in json.loads(answer.body) for worker in model["workers"]]

@@ -35,8 +35,8 @@ class Handler:
         bundle = Path(context.system_properties["model_dir"]) / BUNDLE
         try:
             runner = load(bundle, best_device(), Lock(), wishes["executor"])
-            if runner.hash != context.model_name:
-                raise CorruptError("This archive holds another model than its name says. It is not used.")
+            if runner.hash != wishes["bundle"]:
+                raise CorruptError("This archive holds another model than it says. It is not used.")
         except AimicError as error:
             self._refusal = error
         else:

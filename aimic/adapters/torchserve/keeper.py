@@ -1,5 +1,6 @@
 """Keeps TorchServe and its models running: starts it again when it dies, renews tokens, fences what keeps dying."""
 
+import errno
 import logging
 import threading
 import time
@@ -10,7 +11,7 @@ from aimic.adapters.torchserve import archive
 from aimic.adapters.torchserve.fence import Fence
 from aimic.adapters.torchserve.front import Front
 from aimic.adapters.torchserve.ground import Ground, Settings
-from aimic.errors import AimicError, UnavailableError
+from aimic.errors import AimicError, FullError, UnavailableError
 from aimic.ports.predictor import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ _HANGS = 3
 class Kept:
     """A model that is to be served."""
 
-    hash: str
     loaded: LoadedModel
     executor: str | None
     fence: Fence
@@ -38,6 +38,11 @@ class Kept:
     looked_at: float = 0.0
     away: str = ""
     """Why it can't be asked now; empty when it can."""
+
+    @property
+    def name(self) -> str:
+        """What TorchServe calls it."""
+        return self.loaded.name
 
 
 class Keeper:
@@ -60,34 +65,36 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="torchserve", daemon=True)
         self._thread.start()
 
-    def load(self, bundle: Path, bundle_hash: str, executor: str | None) -> LoadedModel:
-        """Serve this verified bundle. Errors as Front.register's; it is not served then."""
+    def load(self, bundle: Path, bundle_hash: str, executor: str | None, name: str) -> LoadedModel:
+        """Serve this verified bundle under a name. Errors as Front.register's; it is not served then."""
         self._up.wait(self.settings.start_s)
         with self._changing:
             front = self.front
             if front is None:
                 raise UnavailableError(f"{self.away}. The model was not loaded; ask again in a minute.")
-            known = self.models.get(bundle_hash)
+            known = self.models.get(name)
             if known is not None and known.executor == executor and not known.away:
                 return known.loaded
             if known is not None:
-                self._drop(bundle_hash)
-            archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor)
+                self._drop(name)
             try:
-                loaded = front.register(bundle_hash)
-                pid = front.worker(bundle_hash).pid
-            except BaseException:
-                self._drop(bundle_hash)
+                archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor, name)
+                loaded = front.register(name)
+                pid = front.worker(name).pid
+            except BaseException as error:
+                self._drop(name)
+                if isinstance(error, OSError):
+                    raise self._no_archive(error) from error
                 raise
             settings = self.settings
             fence = Fence(settings.deaths, settings.deaths_s, settings.fenced_s)
-            self.models[bundle_hash] = Kept(bundle_hash, loaded, executor, fence, pid, time.monotonic())
+            self.models[name] = Kept(loaded, executor, fence, pid, time.monotonic())
             return loaded
 
-    def unload(self, bundle_hash: str) -> None:
+    def unload(self, name: str) -> None:
         """Serve it no longer."""
         with self._changing:
-            self._drop(bundle_hash)
+            self._drop(name)
 
     def suspect(self) -> None:
         """A call went wrong: look at the workers now."""
@@ -107,11 +114,19 @@ class Keeper:
         self.models.clear()
         self.ground.remove()
 
-    def _drop(self, bundle_hash: str) -> None:
-        self.models.pop(bundle_hash, None)
+    def _no_archive(self, error: OSError) -> AimicError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return (FullError if full else UnavailableError)(
+            f"The model could not be written to {self.ground.directory}, where TorchServe works ({error.strerror}). "
+            "What is loaded goes on. It is tried again by itself; make space there, or name another directory with "
+            "AIMIC_PREDICTOR_URL=torchserve:///directory."
+        )
+
+    def _drop(self, name: str) -> None:
+        self.models.pop(name, None)
         if self.front is not None:
-            self.front.unregister(bundle_hash)
-        archive.remove(self.ground.store / bundle_hash)
+            self.front.unregister(name)
+        archive.remove(self.ground.store / name)
 
     def _run(self) -> None:
         while not self._closed:
@@ -174,40 +189,40 @@ class Keeper:
     def _restore(self, front: Front, kept: Kept) -> None:
         """Start a model's worker anew. When that fails, its fence is closed, for longer each time."""
         with self._changing:
-            if self.models.get(kept.hash) is not kept:
+            if self.models.get(kept.name) is not kept:
                 return
-            front.unregister(kept.hash)
+            front.unregister(kept.name)
             try:
-                front.register(kept.hash)
-                kept.pid = front.worker(kept.hash).pid
+                front.register(kept.name)
+                kept.pid = front.worker(kept.name).pid
             except AimicError as error:
                 kept.fence.close(time.monotonic(), "could not be started again")
                 kept.away = kept.fence.words
-                logger.error("model not started again", extra={"bundle": kept.hash, "cause": error.message})
+                logger.error("model not started again", extra={"model": kept.name, "cause": error.message})
                 return
         kept.ready_at = time.monotonic()
         kept.fence.open(kept.ready_at)
         kept.away = ""
-        logger.info("model started again", extra={"bundle": kept.hash})
+        logger.info("model started again", extra={"model": kept.name})
 
     def _look_at(self, front: Front, kept: Kept) -> None:
         """Count the death of its worker if there is another than last time; fence what dies often or stays away."""
         now = kept.looked_at = time.monotonic()
-        worker = front.worker(kept.hash)
+        worker = front.worker(kept.name)
         if worker.ready:
             kept.ready_at = now
         if worker.pid == kept.pid and now - kept.ready_at < self.settings.recover_s:
             return
         with self._changing:
-            if self.models.get(kept.hash) is not kept:
+            if self.models.get(kept.name) is not kept:
                 return
             if kept.pid not in (None, worker.pid):
-                logger.warning("a model's worker died", extra={"bundle": kept.hash, "worker": kept.pid})
+                logger.warning("a model's worker died", extra={"model": kept.name, "worker": kept.pid})
                 kept.fence.died(now)
             kept.pid = worker.pid
             if kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
                 kept.fence.close(now, f"ended and did not come back within {self.settings.recover_s:g} s")
             if kept.fence.until is not None:
                 kept.away = kept.fence.words
-                logger.error("model fenced", extra={"bundle": kept.hash, "cause": kept.away})
-                front.unregister(kept.hash)
+                logger.error("model fenced", extra={"model": kept.name, "cause": kept.away})
+                front.unregister(kept.name)

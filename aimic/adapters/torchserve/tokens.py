@@ -7,6 +7,7 @@ goes again.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -44,7 +45,9 @@ class Tokens:
         if not self._renewing.acquire(timeout=max(0.0, timeout_s)):
             raise UnavailableError("TorchServe gives no new token in time. Ask again.", retry_after_s=1)
         try:
-            if self._read()[kind]["key"] == refused:
+            with suppress(UnavailableError):  # the file may have vanished: a renewal writes it anew
+                self._read()
+            if self.get(kind) == refused:
                 self._renew(kind)
             return self.get(kind)
         finally:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from aimic import tracing
 from services.dashboard.components.looks import LOGO, STYLE, icon
 from services.dashboard.pages import data, models, train
 
@@ -15,4 +16,6 @@ PAGES = [
     st.Page(models.show, title="Models", icon=":material/verified:", url_path="models"),
 ]
 st.session_state["pages"] = {page.title: page for page in PAGES}
-st.navigation(PAGES, position="top").run()
+page = st.navigation(PAGES, position="top")
+with tracing.span(f"page {page.url_path or 'data'}", kind="server"):
+    page.run()

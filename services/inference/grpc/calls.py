@@ -12,7 +12,7 @@ from grpc.aio import ServicerContext
 from aimic import tracing
 from aimic.auth import Authenticator, require
 from aimic.domain.site import Permission, Principal
-from aimic.errors import AimicError
+from aimic.errors import AimicError, OverloadedError
 from aimic.telemetry import exemplar, new_request_id
 from aimic.telemetry import request_id as current_request_id
 from services.inference.deadline import Deadline
@@ -42,6 +42,14 @@ class Call:
         principal = self._authenticator.authenticate(self._metadata)
         require(principal, permission)
         return principal
+
+    def is_known(self) -> bool:
+        """Whether the caller may do anything here."""
+        try:
+            self._authenticator.authenticate(self._metadata)
+        except AimicError:
+            return False
+        return True
 
     def deadline(self, default_s: float, longest_s: float) -> Deadline:
         """The call's own, within bounds; a call that names none gets the default."""
@@ -87,4 +95,7 @@ async def answering(call: Call, method: str) -> AsyncIterator[None]:
             await call.abort(unforeseen(error))
         finally:
             span.note({"rpc.response.status_code": code, "aimic.request_id": call.request_id})
-            GRPC_SECONDS.labels(method, code).observe(time.monotonic() - started, exemplar())
+            seconds = time.monotonic() - started
+            GRPC_SECONDS.labels(method, code).observe(seconds, exemplar())
+            if code != OverloadedError.grpc_code:  # turning away must cost next to nothing
+                logger.info("call", extra={"method": method, "code": code, "seconds": round(seconds, 4)})

@@ -15,6 +15,8 @@ from aimic.rpc.oip.open_inference_grpc_pb2_grpc import add_GRPCInferenceServiceS
 from aimic.rpc.v1 import inference_pb2
 from aimic.rpc.v1.inference_pb2_grpc import add_InferenceServicer_to_server
 from services.inference.dataplane import DataPlane
+from services.inference.grpc.limit import Limit
+from services.inference.grpc.reading import Bounded
 from services.inference.grpc.servicer import Servicer
 from services.inference.oip.grpc import SERVICE as PROTOCOL
 from services.inference.oip.grpc import ProtocolServicer
@@ -23,8 +25,10 @@ from services.inference.settings import Settings
 SERVICE = inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name
 _SERVED = ("", SERVICE, PROTOCOL)
 """The whole server, and each service by its name."""
-_CALLS = 256
-"""At the same time; more get RESOURCE_EXHAUSTED from gRPC itself."""
+_INFERENCES = (f"/{SERVICE}/Predict", f"/{SERVICE}/PredictStream", f"/{PROTOCOL}/ModelInfer")
+_ANSWERED, _CALLS = 192, 256
+"""Inferences that are answered at the same time; and all calls, those whose message is still on its way and health
+among them. More of these get RESOURCE_EXHAUSTED from gRPC itself, which counts them nowhere."""
 _STATUS = health_pb2.HealthCheckResponse.ServingStatus
 
 
@@ -35,7 +39,10 @@ class GrpcServer:
         self.address = address or f"{settings.grpc_host}:{settings.inference_grpc_port}"
         # By name, since the type stubs don't know the asyncio variant.
         self._health = import_module("grpc_health.v1.health").aio.HealthServicer()
+        authenticator = Authenticator(settings)
         self._server = grpc.aio.server(
+            # Who is turned away by the second is so before the first reads a message.
+            interceptors=(Bounded(settings, authenticator), Limit(_ANSWERED, _INFERENCES, authenticator)),
             options=(
                 ("grpc.max_receive_message_length", settings.inference_request_bytes),
                 ("grpc.max_send_message_length", settings.inference_request_bytes),
@@ -44,7 +51,6 @@ class GrpcServer:
             maximum_concurrent_rpcs=_CALLS,
         )
         self._ready = False
-        authenticator = Authenticator(settings)
         add_InferenceServicer_to_server(Servicer(settings, authenticator, plane), self._server)
         protocol = ProtocolServicer(settings, authenticator, plane, lambda: self._ready)
         add_GRPCInferenceServiceServicer_to_server(protocol, self._server)

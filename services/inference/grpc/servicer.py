@@ -1,7 +1,7 @@
 """aimic.rpc.v1.Inference: messages in and out; the decisions are the data plane's."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 
 from aimic.auth import Authenticator
 from aimic.domain.site import Permission, Principal
@@ -12,6 +12,7 @@ from services.inference.dataplane import DataPlane
 from services.inference.deadline import Deadline
 from services.inference.grpc.calls import Call, Context, answering, unforeseen
 from services.inference.grpc.messages import images_of, problem_of, reply_of, version_of
+from services.inference.grpc.reading import Messages
 from services.inference.settings import Settings
 
 READ_AHEAD = 8
@@ -38,7 +39,7 @@ class Servicer(InferenceServicer):
         return reply
 
     async def PredictStream(  # noqa: N802
-        self, requests: AsyncIterator[wire.PredictStreamRequest], context: Context
+        self, requests: Messages[wire.PredictStreamRequest], context: Context
     ) -> None:
         """A reply or a problem for each request, in their order."""
         call = Call(context, self._authenticator)
@@ -47,12 +48,18 @@ class Servicer(InferenceServicer):
             pending: Pending = asyncio.Queue(READ_AHEAD)
             async with asyncio.TaskGroup() as group:
                 group.create_task(_write(pending, context))
-                number = 0
-                async for message in requests:
-                    number += 1
+
+                async def begin(number: int, message: wire.PredictStreamRequest) -> None:
                     work = self._one(message, principal, call, f"{call.request_id}.{number}")
-                    await pending.put(group.create_task(work))
+                    task = group.create_task(work)
+                    place = requests.kept()
+                    task.add_done_callback(lambda _: place.give_back())
+                    await pending.put(task)
+
+                ended = await _each(requests, begin)
                 await pending.put(None)
+            if ended is not None:
+                raise ended
             call.succeeded()
 
     async def _one(
@@ -94,3 +101,17 @@ class Servicer(InferenceServicer):
 async def _write(pending: Pending, context: Context) -> None:
     while (task := await pending.get()) is not None:
         await context.write(await task)
+
+
+async def _each(
+    requests: Messages[wire.PredictStreamRequest], begin: Callable[[int, wire.PredictStreamRequest], Awaitable[None]]
+) -> AimicError | None:
+    """Begin to answer every request; why no more are read, if that isn't the caller's own end."""
+    number = 0
+    try:
+        async for message in requests:
+            number += 1
+            await begin(number, message)
+    except AimicError as error:
+        return error
+    return None

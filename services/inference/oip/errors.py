@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from aimic.errors import AimicError, InvalidInputError
+from aimic.telemetry import request_id
 from aimic.web import PROBLEMS, problem_of
 from services.inference.oip.schemas import ProtocolError
 from services.inference.rest.calls import CallerGoneError
@@ -50,12 +51,16 @@ class ProtocolRoute(APIRoute):
 
 
 def refusal(error: Exception) -> Response:
-    """Status, `Retry-After` and the plain sentence are those of our problem documents; the form is the protocol's."""
+    """Status, `Retry-After` and the plain sentence are those of our problem documents; the form is the protocol's.
+
+    Beside its `error`, which clients of the protocol read, stand the code and the request id of all our errors.
+    """
     known = _known(error)
     PROBLEMS.labels("inference", known.code).inc()
     status = 400 if known.status == 422 else known.status  # what the protocol calls typical, and its clients expect
     wait = problem_of(known).headers.get("retry-after")
-    return JSONResponse({"error": known.message}, status, {"retry-after": wait} if wait else None)
+    body = {"error": known.message, "code": known.code, "request_id": request_id.get()}
+    return JSONResponse(body, status, {"retry-after": wait} if wait else None)
 
 
 def _known(error: Exception) -> AimicError:

@@ -77,8 +77,8 @@ def timeout_of(parameters: dict[str, Any]) -> float | None:
     wish = parameters.get("timeout")
     if wish is None:
         return None
-    if isinstance(wish, bool) or not isinstance(wish, int) or wish < 1:
-        raise InvalidInputError("The parameter 'timeout' is a whole number of microseconds above 0.")
+    if isinstance(wish, bool) or not isinstance(wish, int) or not 0 < wish < 2**63:
+        raise InvalidInputError("The parameter 'timeout' is a whole number of microseconds above 0 and below 2^63.")
     return wish / 1e6
 
 

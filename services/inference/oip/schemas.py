@@ -60,9 +60,11 @@ class InferResponse(Value):
 
 
 class ProtocolError(Value):
-    """What went wrong, in a plain sentence."""
+    """What went wrong, in a plain sentence; the rest is ours, for programs and for whoever helps."""
 
     error: str
+    code: str
+    request_id: str
 
 
 class ServerMetadata(Value):

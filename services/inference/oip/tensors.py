@@ -93,11 +93,10 @@ def from_values(declared: Declared, values: Sequence[int], most: int) -> list[Im
 
 def flat(nested: Any) -> list[Any]:
     """A tensor written as nested lists, row by row; InvalidInputError when it is no such thing."""
-    try:
-        while nested and isinstance(nested[0], list):
-            nested = list(chain.from_iterable(nested))
-    except TypeError:
-        raise InvalidInputError("The data of an input is nested unevenly.") from None
+    while nested and isinstance(nested[0], list):
+        if set(map(type, nested)) != {list}:  # a text among lists would come apart into its letters
+            raise InvalidInputError("The data of an input is nested unevenly.")
+        nested = list(chain.from_iterable(nested))
     return list(nested)
 
 

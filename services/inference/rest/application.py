@@ -13,7 +13,8 @@ from services.inference.dataplane import DataPlane
 from services.inference.oip.rest import router as protocol_router
 from services.inference.rest import problems
 from services.inference.rest.bodies import Bodies, BodyLimits
-from services.inference.rest.references import Samples
+from services.inference.rest.objects import Objects
+from services.inference.rest.references import References, Samples
 from services.inference.rest.routes import PREFIX, router
 from services.inference.rest.shedding import Shedding
 from services.inference.settings import Settings
@@ -24,7 +25,11 @@ def _always() -> bool:
 
 
 def api(
-    settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always, samples: Samples | None = None
+    settings: Settings,
+    plane: DataPlane,
+    ready: Callable[[], bool] = _always,
+    samples: Samples | None = None,
+    objects: Objects | None = None,
 ) -> FastAPI:
     """The routes with their errors; OpenAPI under `/inference/v1/openapi.json`."""
     app = FastAPI(
@@ -39,7 +44,7 @@ def api(
     limits = BodyLimits(
         settings.inference_request_bytes, settings.inference_image_bytes, settings.inference_request_images
     )
-    bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes), samples)
+    bodies = Bodies(limits, ByteBudget(settings.inference_body_bytes), References(samples, objects))
     authenticator = Authenticator(settings)
     app.include_router(router(settings, authenticator, plane, bodies))
     app.include_router(protocol_router(settings, authenticator, plane, bodies, ready))
@@ -47,13 +52,17 @@ def api(
 
 
 def application(
-    settings: Settings, plane: DataPlane, ready: Callable[[], bool] = _always, samples: Samples | None = None
+    settings: Settings,
+    plane: DataPlane,
+    ready: Callable[[], bool] = _always,
+    samples: Samples | None = None,
+    objects: Objects | None = None,
 ) -> ASGIApp:
     """The API with a request id around everything.
 
-    `ready` says whether we should get requests. Without `samples`, images can only be sent, not named.
+    `ready` says whether we should get requests. Without `samples` and `objects`, images can only be sent, not named.
     """
-    inner = RequestContext(api(settings, plane, ready, samples), "inference")
+    inner = RequestContext(api(settings, plane, ready, samples, objects), "inference")
     return Shedding(inner, plane.refuse_early, PREFIX)
 
 

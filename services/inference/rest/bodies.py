@@ -8,11 +8,13 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from aimic.domain.site import Principal
 from aimic.errors import InvalidInputError, TooLargeError
 from services.inference.admission import ByteBudget
 from services.inference.dataplane import EncodedImage
 from services.inference.rest.multipart import ImageParts
-from services.inference.rest.references import Samples
+from services.inference.rest.references import References
+from services.inference.rest.room import Room
 
 FIELD = "images"
 
@@ -29,10 +31,10 @@ class BodyLimits:
 class Bodies:
     """Reads the images of requests."""
 
-    def __init__(self, limits: BodyLimits, budget: ByteBudget, samples: Samples | None = None) -> None:
+    def __init__(self, limits: BodyLimits, budget: ByteBudget, references: References) -> None:
         self._limits = limits
         self._budget = budget
-        self._samples = samples
+        self._references = references
 
     @contextmanager
     def holding(self) -> Iterator["Held"]:
@@ -43,8 +45,8 @@ class Bodies:
         finally:
             held.give_back()
 
-    async def images(self, request: Request, held: "Held") -> list[EncodedImage]:
-        """The images of a raw or multipart body, or those that a JSON body names, in order.
+    async def images(self, request: Request, held: "Held", principal: Principal) -> list[EncodedImage]:
+        """The images of a raw or multipart body, or those that a JSON body names and `principal` may see, in order.
 
         TooLargeError beyond the request's limits, OverloadedError when the service holds too many bytes,
         InvalidInputError for a body that isn't what its content type says.
@@ -56,10 +58,10 @@ class Bodies:
             return await self._multipart(stream, options.get(b"boundary", b""))
         if kind.startswith(b"image/") or kind in {b"", b"application/octet-stream"}:
             return [EncodedImage(b"".join([piece async for piece in stream]))]
-        if kind == b"application/json" and self._samples is not None:
+        if kind == b"application/json":
             body = b"".join([piece async for piece in stream])
-            most, size = self._limits.request_images, self._limits.image_bytes
-            return await self._samples.images(body, request.headers, most, size, held.more)
+            room = Room(self._limits.request_images, self._limits.image_bytes, held.more)
+            return await self._references.images(body, request.headers, principal, room)
         raise InvalidInputError(
             f"A body of type {kind.decode('latin-1')!r} is not taken. Send one image file as it is "
             f"(image/* or application/octet-stream), or several as multipart/form-data parts named {FIELD!r}."

@@ -12,7 +12,7 @@ from services.inference.dataplane import DataPlane
 from services.inference.rest.bodies import FIELD, Bodies
 from services.inference.rest.calls import deadline_of, needs, unless_gone
 from services.inference.rest.problems import PROBLEMS
-from services.inference.rest.references import SampleReferences
+from services.inference.rest.references import ObjectReferences, SampleReferences
 from services.inference.rest.schemas import ModelState, ModelStates, state_of
 from services.inference.settings import Settings
 
@@ -33,7 +33,9 @@ _BODY: dict[str, Any] = {
             "image/*": _BINARY,
             "application/octet-stream": _BINARY,
             "multipart/form-data": _PARTS,
-            "application/json": {"schema": SampleReferences.model_json_schema()},
+            "application/json": {
+                "schema": {"anyOf": [SampleReferences.model_json_schema(), ObjectReferences.model_json_schema()]}
+            },
         },
     }
 }
@@ -79,7 +81,7 @@ def _predicting(
         deadline = deadline_of(header, settings.inference_deadline_s, settings.inference_longest_deadline_s)
         with bodies.holding() as held:
             async with deadline.during("the request was read"):
-                images = await bodies.images(request, held)
+                images = await bodies.images(request, held, principal)
             work = plane.predict(name, version, images, deadline, request_id.get(), principal=principal)
             return await unless_gone(request, work)
 
@@ -90,7 +92,7 @@ def _predicting(
         principal: Annotated[Principal, predicts],
         x_deadline_ms: DeadlineHeader = None,
     ) -> PredictResponse:
-        """Classify an image (raw body), several (multipart) or samples of a data set (JSON), by the serving version."""
+        """Classify an image (raw body), several (multipart), or samples of a data set or objects in S3 (JSON)."""
         return await answer(request, principal, name, None, x_deadline_ms)
 
     @routes.post("/models/{name}/versions/{version}/predict", openapi_extra=_BODY)

@@ -14,7 +14,7 @@ class ModelState(Value):
     stage: Stage
     state: State
     reason: str | None
-    """Why it is not ready, in plain words."""
+    """Why it is not ready, or not yet as quick as it will be, in plain words."""
     classes: tuple[str, ...] | None = None
     """In the order of the probabilities; known once it is loaded, like the rest below."""
     image_size: int | None = None
@@ -37,7 +37,7 @@ def state_of(served: Served) -> ModelState:
         bundle_hash=entry.bundle_hash,
         stage=entry.stage,
         state=served.state,
-        reason=served.reason,
+        reason=served.remark,
         classes=model.loaded.classes if model else None,
         image_size=model.loaded.image_size if model else None,
         executor=model.loaded.executor if model else None,

@@ -41,7 +41,8 @@ class _Scene:
     job: JobRow
     task: TaskRow
     manifest: Manifest
-    analysis: Analysis
+    analysis: Analysis | None
+    """Only where the task's kind is in _ANALYSED, and a claim is described."""
     split: Split
 
     def url(self, key: str) -> str:
@@ -51,21 +52,29 @@ class _Scene:
         return {name: self.url(key) for name, key in objects.items()}
 
 
-def fetch(parts: Ingest, site: str, task_id: str) -> tuple[Manifest, Analysis]:
-    """What the task rests on, from the store or from memory; a slow store holds up no unit of work."""
-    with parts.database.read(site) as session:
-        job = jobs.find(session, site, repository.find(session, site, task_id).job_id)
-        version = find_version(session, site, job.dataset, job.version)
-    return load_manifest(parts.blobs, site, version.manifest_hash), load_analysis(parts.blobs, version.analysis_key)
-
-
 _BY_CLUSTER = (TaskKind.JUDGE, TaskKind.EVALUATE)
 """What judges, and so counts patients and not pictures."""
+_ANALYSED = (*_BY_CLUSTER, TaskKind.PACKAGE)
+"""What says anything of a version's analysis, which is as large as its manifest."""
+
+
+def fetch(parts: Ingest, site: str, task_id: str, *, claim: bool = True) -> tuple[Manifest, Analysis | None]:
+    """What the claim of a task rests on, or only its samples; a slow store holds up no unit of work.
+
+    From the store or from memory; None for an analysis that isn't needed.
+    """
+    with parts.database.read(site) as session:
+        task = repository.find(session, site, task_id)
+        job = jobs.find(session, site, task.job_id)
+        version = find_version(session, site, job.dataset, job.version)
+    manifest = load_manifest(parts.blobs, site, version.manifest_hash)
+    analysed = claim and task.kind in _ANALYSED
+    return manifest, load_analysis(parts.blobs, version.analysis_key) if analysed else None
 
 
 @contextlib.contextmanager
-def _scene(parts: Ingest, token: TaskToken) -> Iterator[_Scene]:
-    manifest, analysis = fetch(parts, token.site, token.task)
+def _scene(parts: Ingest, token: TaskToken, *, claim: bool) -> Iterator[_Scene]:
+    manifest, analysis = fetch(parts, token.site, token.task, claim=claim)
     with parts.database.read(token.site) as session:
         task = look(session, token)
         job = jobs.find(session, token.site, task.job_id)
@@ -74,7 +83,7 @@ def _scene(parts: Ingest, token: TaskToken) -> Iterator[_Scene]:
 
 def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
     """The claim that this token stands for."""
-    with _scene(parts, token) as scene:
+    with _scene(parts, token, claim=True) as scene:
         job, task = scene.job, scene.task
         return Claim(
             task=TaskSpec(id=task.id, key=task.key, kind=TaskKind(task.kind), network=task.network, fold=task.fold),
@@ -88,8 +97,8 @@ def claim_of(parts: Ingest, token: TaskToken, text: str) -> Claim:
             split=scene.split,
             manifest_hash=job.manifest_hash,
             classes=scene.manifest.classes,
-            clusters=scene.analysis.clusters if task.kind in _BY_CLUSTER else (),
-            phashes=scene.analysis.phashes if task.kind == TaskKind.PACKAGE else (),
+            clusters=scene.analysis.clusters if scene.analysis and task.kind in _BY_CLUSTER else (),
+            phashes=scene.analysis.phashes if scene.analysis and task.kind == TaskKind.PACKAGE else (),
             inputs=_inputs(scene),
             checkpoint=_checkpoint(scene),
             weights=_weights(scene),
@@ -161,7 +170,7 @@ class SampleList:
 
 def samples_of(parts: Ingest, token: TaskToken) -> SampleList:
     """What the task may not read has no address: the locked test part, what is set aside, what isn't judged."""
-    with _scene(parts, token) as scene:
+    with _scene(parts, token, claim=False) as scene:
         samples = scene.manifest.samples
         keys = object_keys(scene.session, token.site, [sample.sha256 for sample in samples])
     return SampleList(samples, keys, scene.split.folds, scene.url)

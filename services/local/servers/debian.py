@@ -1,5 +1,6 @@
 """Debian packages, installed when missing. Standard library only."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from aimic.errors import UnavailableError
 from services.local.servers.settings import apt_environment
+from services.local.servers.tries import thrice
 
 # scripts/apt.sh takes the same lock: apt's own lock on its lists does not wait.
 _LOCK = Path("/var/cache/apt/aimic.lock")
@@ -26,10 +28,7 @@ def install_packages(*packages: str) -> None:
     print(f"Installing the Debian package {words} …", flush=True)  # noqa: T201 - progress of a script
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _apt("update", "-qq")
-        if any(package.startswith("postgresql") for package in packages):
-            _no_cluster_of_its_own()
-        _apt("install", "-y", "-qq", "--no-install-recommends", *packages)
+        thrice(lambda: _install(packages))
 
 
 def unpack_package(package: str, place: Path) -> None:
@@ -43,14 +42,31 @@ def unpack_package(package: str, place: Path) -> None:
             "then start again; what was done so far is kept."
         )
     print(f"Fetching the Debian package {package} …", flush=True)  # noqa: T201 - progress of a script
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
+        thrice(lambda: _download(package, scratch))
+        (file,) = Path(scratch).glob("*.deb")
+        subprocess.run(("dpkg-deb", "-x", str(file), str(place)), check=True)
+
+
+def _install(packages: tuple[str, ...]) -> None:
+    _update()
+    if any(package.startswith("postgresql") for package in packages):
+        _no_cluster_of_its_own()
+    _apt("install", "-y", "-qq", "--no-install-recommends", *packages)
+
+
+def _download(package: str, directory: str) -> None:
     if os.geteuid() == 0:
         with _LOCK.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            _apt("update", "-qq")
-    with tempfile.TemporaryDirectory(dir=place) as scratch:
-        _apt("download", package, directory=scratch)
-        (file,) = Path(scratch).glob("*.deb")
-        subprocess.run(("dpkg-deb", "-x", str(file), str(place)), check=True)
+            _update()
+    _apt("download", package, directory=directory)
+
+
+def _update() -> None:
+    # Where a list can't be had, those of before may do; if not, what comes next says which package is unknown.
+    with contextlib.suppress(UnavailableError):
+        _apt("update", "-qq")
 
 
 def _no_cluster_of_its_own() -> None:
@@ -63,7 +79,7 @@ def _no_cluster_of_its_own() -> None:
 
 def _apt(*arguments: str, directory: str | None = None) -> None:
     done = subprocess.run(
-        ("apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments),
+        ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", *arguments),
         cwd=directory,
         env=apt_environment(),
         stdin=subprocess.DEVNULL,

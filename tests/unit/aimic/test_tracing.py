@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from aimic import tracing
+from aimic.client.transport import Transport
 from aimic.otlp import EXPORTED, Exported, Told, exporting_to
 from aimic.settings import Settings
 from aimic.telemetry import exemplar, outgoing, request_id, sane_traceparent, trace_id, traceparent
@@ -104,6 +106,26 @@ def test_spans_of_one_trace_hang_together(kept: Kept) -> None:
     assert step.start_time is not None and step.end_time is not None
     assert step.end_time - step.start_time == 250_000_000
     assert server.resource.attributes["service.name"] == "aimic-test"
+
+
+def test_a_request_of_the_client_is_a_span_that_the_server_is_told(kept: Kept) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=[])
+
+    transport = Transport("http://aimic.test", http=httpx.Client(transport=httpx.MockTransport(answer)))
+    with tracing.span("page train", GIVEN, "server"):
+        transport.get("/api/v1/jobs")
+        with transport.stream("/api/v1/jobs/1/events"):
+            pass
+        page = traceparent.get()
+    tracing.end(10)
+    call = kept.named("GET")
+    assert call.parent is not None and f"{call.parent.span_id:016x}" == page[36:52]
+    told = [request.headers["traceparent"] for request in asked]
+    assert told == [f"00-{TRACE}-{call.context.span_id:016x}-01", page]
 
 
 def test_what_comes_from_outside_without_a_trace_begins_one(kept: Kept) -> None:

@@ -2,12 +2,14 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aimic import wiring
 from aimic.adapters import torchserve_predictor
 from aimic.adapters.torchserve.ground import Ground, Settings
+from services.inference.settings import Settings as PodSettings
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,23 @@ def test_its_address_names_where_it_works(url: str, directory: Path | None, monk
     monkeypatch.setattr(torchserve_predictor, "Keeper", made.append)
     wiring.predictor(url)
     assert made[0].directory == directory and made[0].threads >= 1
+
+
+def test_the_pods_settings_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Settings] = []
+    monkeypatch.setattr(torchserve_predictor, "Keeper", made.append)
+    wiring.predictor("torchserve://", PodSettings().worker)
+    assert made[0] == Settings(threads=made[0].threads)
+    chosen: dict[str, Any] = {"inference_worker_s": 7, "inference_worker_start_s": 8, "inference_worker_deaths": 9}
+    more: dict[str, Any] = {
+        "inference_worker_deaths_s": 10,
+        "inference_worker_recover_s": 11,
+        "inference_worker_fenced_s": 12,
+    }
+    wiring.predictor("torchserve://", PodSettings(**chosen, **more, inference_token_minutes=13).worker)
+    told = made[1]
+    assert (told.worker_s, told.start_s, told.deaths, told.deaths_s) == (7, 8, 9, 10)
+    assert (told.recover_s, told.fenced_s, told.token_minutes) == (11, 12, 13)
 
 
 def test_too_long_a_directory_is_refused_in_words(tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def test_beyond_the_limit_new_images_are_turned_away() -> None:
             pass
 
 
+def test_a_quick_model_is_not_turned_away_for_few_requests_of_a_slow_one(admission: Admission) -> None:
+    """As while a version is followed by another: the pace of both is known from different times."""
+    with ExitStack() as stack:
+        for _ in range(6):
+            enter(stack, admission, 1, 0.5)
+        enter(stack, admission, 1, 0.005)
+
+
 def test_an_idle_service_takes_even_a_hasty_request(admission: Admission) -> None:
     with ExitStack() as stack:
         enter(stack, admission, 10, 1.0, seconds=0.001)

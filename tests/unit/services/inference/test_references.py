@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,8 +10,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from aimic.ports.blobs import BlobInfo
 from services.inference.app import Service
 from services.inference.rest.application import application
+from services.inference.rest.objects import Objects, Place
 from services.inference.rest.references import Samples
 
 pytestmark = pytest.mark.anyio
@@ -112,7 +115,10 @@ async def test_the_callers_credential_is_what_counts(parts: Service, ingest: Ing
         ({"dataset": "blood", "samples": []}, 422, "samples"),
         ({"dataset": "blood", "samples": ["../x"]}, 422, "samples.0"),
         ({"dataset": "blood", "samples": ["ab" * 32], "version": 1}, 422, "version"),
-        ({"s3": "s3://bucket/key"}, 422, "dataset"),
+        ({"s3": "s3://bucket/key"}, 422, "s3"),
+        ({"s3": ["s3://bucket/key"]}, 403, "AIMIC_INFERENCE_S3_READABLE"),
+        ({"s3": ["s3://bucket/key"], "endpoint": "http://169.254.169.254"}, 422, "endpoint"),
+        ({"dataset": "s3", "samples": ["ab" * 32]}, 404, "no such sample"),
         ([], 422, "names samples"),
         ({"dataset": "blood", "samples": ["ab" * 32] * 6}, 413, "At most 5 images"),
     ],
@@ -154,5 +160,35 @@ async def test_other_bytes_than_were_stored_are_not_used(ask: Asks, ingest: Inge
 async def test_where_samples_cannot_be_got_images_are_to_be_sent(parts: Service) -> None:
     app = application(parts.settings, parts.plane)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as made:
-        answer = await made.post("/inference/v1/models/cells/predict", json={})
-    assert answer.status_code == 422 and "is not taken" in answer.json()["detail"]
+        answer = await made.post(
+            "/inference/v1/models/cells/predict", json={"dataset": "blood", "samples": ["ab" * 32]}
+        )
+    assert answer.status_code == 403 and "Send the images" in answer.json()["detail"]
+
+
+async def test_objects_are_answered_like_the_same_images_sent(parts: Service, picture: Picture) -> None:
+    images = [picture(0), b"no image", picture(1)]
+
+    class Store:
+        def stat(self, bucket: str, key: str) -> BlobInfo:
+            return BlobInfo(key=key, size=len(images[int(key[-1])]))
+
+        def read(self, bucket: str, key: str, most: int, stopped: threading.Event) -> bytes:
+            return images[int(key[-1])][:most]
+
+        def list(self, bucket: str, prefix: str, most: int) -> list[BlobInfo]:
+            raise AssertionError("nobody asked for a prefix")
+
+    objects = Objects(Store(), {"local": [Place("slides", "")]})
+    names = [f"s3://slides/a/{number}" for number in range(3)]
+    app = application(parts.settings, parts.plane, objects=objects)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as made:
+        path = "/inference/v1/models/cells/predict"
+        named = (await made.post(path, json={"s3": names})).json()["results"]
+        sent = (await made.post(path, files=[("images", image) for image in images])).json()["results"]
+    objects.close()
+    assert [result["name"] for result in named] == names
+    assert [result["answer"] and result["answer"]["probabilities"] for result in named] == [
+        result["answer"] and result["answer"]["probabilities"] for result in sent
+    ]
+    assert named[1]["error"]["code"] == "unreadable_image"

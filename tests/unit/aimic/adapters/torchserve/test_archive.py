@@ -1,5 +1,6 @@
 """Archives: the bundle's own bytes, a manifest, and nothing that could be run."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_it_holds_the_bundle_and_names_our_handler(bundle: Path, store: Path) ->
     assert _files(made) == {"MAR-INF/MANIFEST.json", "bundle/bundle.json", "bundle/weights/0.safetensors"}
     manifest = json.loads((made / "MAR-INF/MANIFEST.json").read_bytes())
     assert manifest["model"] == {"modelName": HASH, "modelVersion": "1.0", "handler": archive.HANDLER}
-    assert manifest["aimic"] == {"threads": 2, "executor": "torch-eager-fp32-cpu"}
+    assert manifest["aimic"] == {"bundle": HASH, "threads": 2, "executor": "torch-eager-fp32-cpu"}
 
 
 def test_weights_take_no_place_of_their_own(bundle: Path, store: Path) -> None:
@@ -52,6 +53,18 @@ def test_another_disk_gets_a_copy(bundle: Path, store: Path, monkeypatch: pytest
     made = archive.build(bundle, HASH, store, 1, None)
     copy = made / "bundle/weights/0.safetensors"
     assert copy.read_bytes() == b"weights" and not copy.samefile(bundle / "weights/0.safetensors")
+
+
+def test_a_full_disk_keeps_nothing_of_it(bundle: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_source: Path, target: Path) -> None:
+        target.write_bytes(b"wei")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archive, "_link", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        archive.build(bundle, HASH, store, 1, None)
+    assert raised.value.errno == errno.ENOSPC
+    assert list(store.iterdir()) == []
 
 
 def test_it_is_built_anew_whatever_lies_there(bundle: Path, store: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_refused_bundle_says_why(model: tuple[Path, str], ground: Ground) -> N
         assert status == 422 and json.loads(body)["code"] == "corrupt"
 
 
-def test_another_model_than_its_name_says_is_refused(model: tuple[Path, str], ground: Ground) -> None:
+def test_another_model_than_it_says_is_refused(model: tuple[Path, str], ground: Ground) -> None:
     made = archive.build(model[0], "cd" * 32, ground.store, 1, None)
     status, body = Worker(made, "cd" * 32, ground).ask(b"", **{archive.ASK: "description"})
     assert status == 422 and "another model" in json.loads(body)["message"]

@@ -92,6 +92,14 @@ def test_nobody_waits_for_long(server: Server) -> None:
     renewing.join()
 
 
+def test_a_file_that_vanished_is_written_anew(tokens: Tokens, server: Server) -> None:
+    assert tokens.get("inference") == "inference 0"
+    server.path.unlink()
+    assert tokens.get("inference") == "inference 0"
+    assert tokens.newer("inference", "inference 0", 5) == "inference 1"
+    assert server.path.exists()
+
+
 @pytest.mark.parametrize("left", [lambda path: path.unlink(), lambda path: path.write_text('{"API": {"k')])
 def test_before_and_while_it_is_written(tokens: Tokens, server: Server, left: Callable[[Path], object]) -> None:
     left(server.path)

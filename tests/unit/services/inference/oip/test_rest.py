@@ -108,8 +108,8 @@ def numbers_of(raw: bytes, datatype: str) -> list[Any]:
 def is_error(answer: httpx.Response, status: int, words: str) -> bool:
     assert answer.headers["content-type"] == "application/json" and answer.headers["x-request-id"]
     body = answer.json()
-    assert list(body) == ["error"]
-    assert words in body["error"], body
+    assert list(body) == ["error", "code", "request_id"]
+    assert words in body["error"] and body["code"] and body["request_id"] == answer.headers["x-request-id"], body
     return answer.status_code == status
 
 
@@ -293,6 +293,7 @@ MALFORMED: dict[str, tuple[Any, int, str]] = {
     "unknown output": (_input() | {"outputs": [{"name": "scores"}]}, 400, "no output 'scores'"),
     "senseless timeout": (_input() | {"parameters": {"timeout": 0}}, 400, "microseconds"),
     "endless timeout": (_input() | {"parameters": {"timeout": "9"}}, 400, "microseconds"),
+    "timeout beyond all numbers": (_input() | {"parameters": {"timeout": 10**400}}, 400, "microseconds"),
     "senseless binary": (_input() | {"parameters": {"binary_data_output": 1}}, 400, "true or false"),
     "too many": (_input(shape=[21], data=["aGVsbG8="] * 21), 413, "at most 20"),
     "size without header": (_input(data=None, parameters={"binary_data_size": 5}), 400, "0 bytes follow the JSON"),

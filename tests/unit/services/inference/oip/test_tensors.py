@@ -1,6 +1,7 @@
 """Input tensors: what is taken, in each form, and what is refused, with words that say why."""
 
 import struct
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -127,8 +128,20 @@ def test_nested_data_is_read_row_by_row(nested: Any, flat: list[int]) -> None:
 
 
 def test_unevenly_nested_data_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="unevenly"):
-        tensors.flat([[1], 2])
+    for nested in ([[1], 2], [[], "text"], [[], {"a": 1}], [[[1]], [2]]):
+        with pytest.raises(InvalidInputError, match="unevenly"):
+            tensors.flat(nested)
+
+
+def test_a_text_among_lists_is_not_taken_apart() -> None:
+    text = "x" * 2**22
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match="unevenly"):
+            tensors.flat([[], text])
+        assert tracemalloc.get_traced_memory()[1] < 2**20  # as letters it would take eight times its length and more
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("number", [0, 2])

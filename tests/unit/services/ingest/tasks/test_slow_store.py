@@ -1,6 +1,7 @@
 """A store that is slow or refuses to be read costs no lease, no attempt, no connection of the records, and no sleep."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -150,3 +151,35 @@ def test_no_unit_of_work_is_open_while_the_store_is_read(
         assert reads, "it has to read something for this to mean anything"
         assert not any(held)
         held.clear()
+
+
+def test_only_what_judges_or_packages_has_the_analysis_read(
+    scene: Any, monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]
+) -> None:
+    """It is as large as the manifest, and a trainer asks for its samples page by page."""
+    scene.start()
+    get = scene.parts.blobs.get
+    read: list[str] = []
+
+    def watched(key: str) -> bytes:
+        read.append(key.split("/")[1])
+        return bytes(get(key))
+
+    monkeypatch.setattr(scene.parts.blobs, "get", watched)
+
+    def reads(call: Callable[[], Any]) -> tuple[Any, set[str]]:
+        forget()
+        read.clear()
+        answer = call()
+        return answer, set(read)
+
+    needed: dict[str, set[str]] = {}
+    while "package" not in needed:
+        claim, found = reads(scene.claim)
+        needed[claim["task"]["kind"]] = found
+        url, headers = f"/api/v1/tasks/{claim['task']['id']}/samples", {"X-Task-Token": claim["token"]}
+        page, listed = reads(partial(scene.client.get, url, headers=headers))
+        assert len(page.json()["items"]) == len(claim["split"]["folds"]) and listed == {"manifests"}
+        assert claim["task"]["kind"] == "package" or scene.tell(claim, "finish", result={}).status_code == 204
+    both = {"manifests", "analyses"}
+    assert needed == {"fold": {"manifests"}, "refit": {"manifests"}, "judge": both, "package": both}
