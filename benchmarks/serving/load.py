@@ -57,6 +57,8 @@ class Outcome(Value):
     """Of each answered request, sorted."""
     refused: int
     """Answers 429 and 503: the server has too much to do."""
+    refused_ms: tuple[float, ...] = ()
+    """Milliseconds of each of those, sorted."""
     failed: int
     """Any other answer, and broken connections."""
     unsent: int
@@ -136,22 +138,25 @@ class Load:
         self._idle: list[Connection] = []
         self._times: list[float] = []
         self._late: list[float] = []
-        self._refused = self._failed = self._unsent = 0
+        self._refusals: list[float] = []
+        self._failed = self._unsent = 0
 
     async def run(self) -> Outcome:
         """Warm the server, then ask."""
         for _ in range(self._plan.warm):
             await self._ask(time.perf_counter())
         self._times.clear()
-        self._refused = self._failed = 0
+        self._refusals.clear()
+        self._failed = 0
         began = time.perf_counter()
         await (self._closed(began) if self._plan.rate is None else self._open(began, self._plan.rate))
         seconds = time.perf_counter() - began
         for connection in self._idle:
             connection.close()
         return Outcome(
-            milliseconds=tuple(sorted(self._times)), refused=self._refused, failed=self._failed, unsent=self._unsent,
-            seconds=seconds, late_ms=quantile(sorted(self._late), 0.99) if self._late else 0.0,
+            milliseconds=tuple(sorted(self._times)), refused=len(self._refusals), failed=self._failed,
+            refused_ms=tuple(sorted(self._refusals)), unsent=self._unsent, seconds=seconds,
+            late_ms=quantile(sorted(self._late), 0.99) if self._late else 0.0,
         )  # fmt: skip
 
     async def _closed(self, began: float) -> None:
@@ -193,11 +198,13 @@ class Load:
         except (OSError, EOFError, ValueError):
             self._failed += 1
         else:
+            took_ms = 1000 * (time.perf_counter() - since)
             if status == 200:
-                self._times.append(1000 * (time.perf_counter() - since))
+                self._times.append(took_ms)
+            elif status in _REFUSALS:
+                self._refusals.append(took_ms)
             else:
-                self._refused += status in _REFUSALS
-                self._failed += status not in _REFUSALS
+                self._failed += 1
         if connection is not None and connection.usable:
             self._idle.append(connection)
         elif connection is not None:

@@ -80,11 +80,12 @@ class Pod:
     def __init__(self, material: Material, kind: str, networks: Sequence[str]) -> None:
         self._material, self._kind, self._networks = material, kind, networks
         self._undo = ExitStack()
-        self._port = 0
+        self.rest = self.grpc = self.ops = 0
+        """Its ports, once it has started."""
 
     def __enter__(self) -> "Pod":
-        self._port, grpc, ops = free_ports(3)
-        home = self._material.home / self._kind.replace(" ", "-") / str(self._port)
+        self.rest, self.grpc, self.ops = free_ports(3)
+        home = self._material.home / self._kind.replace(" ", "-") / str(self.rest)
         with ExitStack() as undo:
             registry = undo.enter_context(Registry(self._material, self._networks).serving())
             settings = at_root(
@@ -92,16 +93,16 @@ class Pod:
                 AIMIC_INGEST_URL=registry,
                 AIMIC_PREDICTOR_URL=PODS[self._kind],
                 AIMIC_INFERENCE_EXECUTOR=self._material.size.executor,
-                AIMIC_INFERENCE_PORT=str(self._port),
-                AIMIC_INFERENCE_GRPC_PORT=str(grpc),
-                AIMIC_INFERENCE_OPS_PORT=str(ops),
+                AIMIC_INFERENCE_PORT=str(self.rest),
+                AIMIC_INFERENCE_GRPC_PORT=str(self.grpc),
+                AIMIC_INFERENCE_OPS_PORT=str(self.ops),
                 # Asked rarely, so that the registry, which is no part of this, takes no time.
                 AIMIC_INFERENCE_POLL_S=str(_LISTED_S),
             )
             program = undo.enter_context(Program(module("services.inference"), home, settings))
-            program.wait(f"http://{HOST}:{ops}/readyz")
+            program.wait(f"http://{HOST}:{self.ops}/readyz")
             for network in self._networks:  # it answers before it is measured what runs it fastest
-                program.wait(f"http://{HOST}:{self._port}/inference/v1/models/{network}", _settled)
+                program.wait(f"http://{HOST}:{self.rest}/inference/v1/models/{network}", _settled)
             self._undo = undo.pop_all()
         return self
 
@@ -118,11 +119,11 @@ class Pod:
 
     def executor(self, network: str) -> str:
         """How the network runs here."""
-        answer = httpx.get(f"http://{HOST}:{self._port}/inference/v1/models/{network}", timeout=30, trust_env=False)
+        answer = httpx.get(f"http://{HOST}:{self.rest}/inference/v1/models/{network}", timeout=30, trust_env=False)
         return str(answer.json()["executor"])
 
     def _plan(self, network: str, **more: Any) -> Plan:
-        return Plan(port=self._port, target=f"/inference/v1/models/{network}/predict", **more)
+        return Plan(port=self.rest, target=f"/inference/v1/models/{network}/predict", **more)
 
 
 def _settled(answer: httpx.Response) -> bool:

@@ -1,8 +1,10 @@
 """Who may come in: bounds on how long what is taken has to wait, so that those who were taken keep their latency."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from aimic.errors import OverloadedError
 from services.inference.deadline import Deadline
@@ -11,14 +13,21 @@ from services.inference.metrics import IN_FLIGHT, REJECTED
 _TARGET_S, _TARGET_IMAGES = 0.05, 12
 """What may stand in the queue for good: this many seconds, or where that is more, this many images. It keeps the
 network at work; more only makes everybody wait longer."""
-_LONGEST_S, _LONGEST_IMAGES = 2.0, 64
-"""A burst may make others wait this long, or for so many images, since it passes."""
-_PATIENCE_S = 0.5
+_BURST = 2.0
+"""A burst may make others wait so many times as long, since it passes. No longer: overload begins as a burst does, and
+whoever came in then must not be the slowest hundredth."""
+_PATIENCE_S = 0.2
 """A queue that stays above the target for longer than this is no burst."""
 _CALM_S = 5.0
 """Overload is over when nobody was turned away for so long: callers who come again after a while are still there."""
+_ON_THE_WAY_S = 0.1
+"""Who passed the door is expected to be admitted so soon. Whoever takes longer, to send a large body, say, holds up
+nobody at the door."""
 _MEMORY = 0.98
 _MOST_RETRY_S = 30.0
+
+_ticket: ContextVar[int] = ContextVar("ticket", default=0)
+"""Of the request at hand: given at the door, taken when it is admitted."""
 
 
 class Room:
@@ -52,6 +61,9 @@ class Admission:
         self._rooms: set[Room] = set()
         self._singles = 0.0
         """Seconds for one image of each room."""
+        self._tickets = itertools.count(1)
+        self._on_the_way: dict[int, float] = {}
+        """Tickets of those who passed the door and are not admitted yet, and since when, the oldest first."""
         # Seconds that passed, and seconds that the networks said they need: their ratio is what all the rest costs.
         # They begin as if two seconds had been seen, so that one hiccup at the start doesn't count for all.
         self._passed = self._needed = 2.0
@@ -76,23 +88,37 @@ class Admission:
             IN_FLIGHT.set(self._images)
             self._look()
 
-    def refuse_early(self) -> None:
-        """OverloadedError when any request would be turned away, however small: before anything is spent on it."""
-        if self._rooms and self._overloaded:
+    @contextmanager
+    def door(self) -> Iterator[None]:
+        """Around a request, before anything is spent on it; OverloadedError when any would be turned away.
+
+        Those who came in the same moment count as well: each of them would be read for nothing.
+        """
+        if self._rooms:
             self._look()
-            target = self._target(max(room.image_s for room in self._rooms))
-            if self._overloaded and self._wait(1) > target:
+            image_s = max(room.image_s for room in self._rooms)
+            most = self._target(image_s) * (1 if self._overloaded else _BURST)
+            if self._wait(1) + self._stretch * image_s * self._arriving() > most:
                 raise self._refusal()
+        ticket = next(self._tickets)
+        self._on_the_way[ticket] = self._clock()
+        _ticket.set(ticket)
+        try:
+            yield
+        finally:
+            self._on_the_way.pop(ticket, None)
 
     def begin(self, room: Room, image_s: float, deadline: Deadline) -> None:
         """See Room.work."""
+        came_by_the_door = self._on_the_way.pop(_ticket.get(), None) is not None
         self._look()
         if self._rooms:
             own = self._stretch * room.images * image_s
-            wait = self._wait(room.images)
             # By the slowest of all, as the wait is: a quick model's request may stand behind those of a slow one.
             slowest = max(image_s, *(room.image_s for room in self._rooms))
-            most = self._target(slowest) if self._overloaded else self._longest(slowest)
+            # gRPC has no door: its calls must not overtake those who stand there.
+            wait = self._wait(room.images) + (0 if came_by_the_door else self._stretch * slowest * self._arriving())
+            most = self._target(slowest) * (1 if self._overloaded else _BURST)
             # A large request may wait as long as it works: it waits for more of each of the others.
             if wait > most + own - self._stretch * image_s or wait + own > deadline.remaining():
                 raise self._refusal()
@@ -124,11 +150,15 @@ class Admission:
             return self._stretch * self._singles
         return self._stretch * sum(room.image_s * min(room.images, images) for room in self._rooms)
 
+    def _arriving(self) -> int:
+        """How many passed the door a moment ago and are not admitted yet."""
+        before = self._clock() - _ON_THE_WAY_S
+        while self._on_the_way and self._on_the_way[oldest := next(iter(self._on_the_way))] < before:
+            del self._on_the_way[oldest]
+        return len(self._on_the_way)
+
     def _target(self, image_s: float) -> float:
         return max(_TARGET_S, _TARGET_IMAGES * self._stretch * image_s)
-
-    def _longest(self, image_s: float) -> float:
-        return max(_LONGEST_S, _LONGEST_IMAGES * self._stretch * image_s)
 
     def _look(self) -> None:
         """Whether the queue stands."""

@@ -7,6 +7,7 @@ The caller's deadline is honoured at each arrow, and a caller who leaves stops c
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,9 +118,9 @@ class DataPlane:
         VERSIONS.of(entry).answered(time.monotonic() - started, len(named))
         return PredictResponse(model=entry.name, version=entry.version, request_id=request_id, results=results)
 
-    def refuse_early(self) -> None:
-        """OverloadedError when a request would surely be turned away: for the shells, before they read its body."""
-        self._admission.refuse_early()
+    def door(self) -> AbstractContextManager[None]:
+        """For the shells, around all of a request: OverloadedError when it would be turned away, before it is read."""
+        return self._admission.door()
 
     async def _model(self, site: str, name: str, version: int | None, deadline: Deadline) -> tuple[Served, Model]:
         """The version in memory; one that we don't know may be new, so the registry is asked once."""

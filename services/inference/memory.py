@@ -12,6 +12,7 @@ from aimic.errors import AimicError, CorruptError, OverloadedError
 from aimic.nets import bundle
 from aimic.nets.bundle import BundleInfo
 from aimic.ports.predictor import LoadedModel, Predictor
+from services.inference import garbage
 from services.inference.batching import Batcher
 from services.inference.catalogue import Catalogue, Model
 from services.inference.seen import in_memory
@@ -186,6 +187,7 @@ class Memory:
             await model.idle.wait()
         await model.batcher.close()
         await self._in_thread(self._predictor.unload, model.loaded.name)
+        await self._in_thread(garbage.look_again)
 
     def _put(self, info: BundleInfo, loaded: LoadedModel) -> Model:
         model = Model(info, loaded, self._batcher(loaded))
@@ -211,6 +213,7 @@ class Memory:
         said = (loaded.bundle_hash, loaded.classes, loaded.image_size)
         if said != (bundle_hash, info.classes, info.preprocessing.image_size):
             raise CorruptError("What was loaded is not what the bundle describes; it is not used.")
+        garbage.set_aside()
         return info, loaded
 
     async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:

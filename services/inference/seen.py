@@ -64,6 +64,7 @@ class Versions:
     def __init__(self, most: int = MOST_VERSIONS) -> None:
         self._most = most
         self._seen: OrderedDict[tuple[str, str], Seen] = OrderedDict()
+        self._bundles: dict[tuple[str, str], str] = {}
 
     def of(self, entry: ServingEntry) -> Seen:
         """The series of a version that is asked."""
@@ -71,6 +72,7 @@ class Versions:
         found = self._seen.get(key)
         if found is None:
             found = self._seen[key] = Seen(*key)
+            self._bundles[key] = entry.bundle_hash[:12]
             if len(self._seen) > self._most:
                 self._forget(next(iter(self._seen)))
         self._seen.move_to_end(key)
@@ -78,18 +80,20 @@ class Versions:
 
     def keep(self, entries: Iterable[ServingEntry]) -> None:
         """The registry lists these; the series of all others go."""
-        wanted = list(entries)
-        for key in self._seen.keys() - {(entry.name, str(entry.version)) for entry in wanted}:
+        for key in self._seen.keys() - {(entry.name, str(entry.version)) for entry in entries}:
             self._forget(key)
-        bundles = {entry.bundle_hash[:12] for entry in wanted}
+        # A batch that was at work when its version went has made a series again.
         known = {sample.labels["bundle"] for family in BATCH_IMAGES.collect() for sample in family.samples}
-        for bundle in known - bundles:
+        for bundle in known - set(self._bundles.values()):
             BATCH_IMAGES.remove(bundle)
 
     def _forget(self, key: tuple[str, str]) -> None:
         del self._seen[key]
         for histogram in BY_VERSION:
             histogram.remove(*key)
+        bundle = self._bundles.pop(key)
+        if bundle not in self._bundles.values():
+            BATCH_IMAGES.remove(bundle)
 
 
 VERSIONS = Versions()

@@ -118,6 +118,13 @@ class Settings(SharedSettings):
     inference_token_minutes: float = Field(60.0, ge=1)
     """How long a token for TorchServe is good for. It is renewed at half of it."""
 
+    @property
+    def worker(self) -> dict[str, float]:
+        """What the predictor is told of workers, by its own names."""
+        names = ("worker_s", "worker_start_s", "worker_deaths", "worker_deaths_s", "worker_recover_s")
+        told = {name: getattr(self, f"inference_{name}") for name in (*names, "worker_fenced_s", "token_minutes")}
+        return {name if name == "worker_s" else name.removeprefix("worker_"): value for name, value in told.items()}
+
     @field_validator("inference_reduced_precision")
     @classmethod
     def _are_hashes(cls, value: str) -> str:
@@ -129,13 +136,6 @@ class Settings(SharedSettings):
     def reduced(self) -> frozenset[str]:
         """Hashes of the bundles that may run with bfloat16."""
         return frozenset(filter(None, self.inference_reduced_precision.split(",")))
-
-    @property
-    def worker(self) -> dict[str, float]:
-        """What the predictor is told of workers, by its own names."""
-        names = ("worker_s", "worker_start_s", "worker_deaths", "worker_deaths_s", "worker_recover_s")
-        told = {name: getattr(self, f"inference_{name}") for name in (*names, "worker_fenced_s", "token_minutes")}
-        return {name if name == "worker_s" else name.removeprefix("worker_"): value for name, value in told.items()}
 
     @property
     def models_bytes(self) -> int:

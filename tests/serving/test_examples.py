@@ -151,10 +151,10 @@ class Running:
         )
         return {result["name"]: result["answer"]["label"] for result in answer.raise_for_status().json()["results"]}
 
-    def run(self, block: Block, place: Path | None = None) -> str:
+    def run(self, block: Block, place: Path | None = None, python: str = sys.executable) -> str:
         """What the example prints; only the ports are not those of the page."""
         text = self.here(block.text)
-        command = ["bash", "-euo", "pipefail", "-c", text] if block.language == "sh" else [sys.executable, "-c", text]
+        command = ["bash", "-euo", "pipefail", "-c", text] if block.language == "sh" else [python, "-c", text]
         environment = os.environ | {
             "AIMIC_API_KEY": KEY,
             "AIMIC_HOME": str(self.place),
@@ -204,6 +204,14 @@ def grpcurl(running: Running) -> None:
     (running.place / "bin" / "grpcurl").symlink_to(install.grpcurl())
 
 
+@pytest.fixture(scope="module")
+def others_python() -> str:
+    """A Python with other people's clients of the protocol, and nothing of ours."""
+    script, environment = ROOT / "scripts" / "oip_clients.sh", os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run((script,), env=environment, check=True, capture_output=True, text=True, timeout=280)
+    return done.stdout.strip()
+
+
 def of_rest(said: str) -> list[str]:
     return [result["answer"]["label"] for result in json.loads(said)["results"]]
 
@@ -217,6 +225,11 @@ def of_grpc(said: str) -> list[str]:
         (result,) = document.get("reply", document)["results"]
         found.append(result["answer"]["label"])
     return found
+
+
+def of_protocol(said: str) -> list[str]:
+    (output,) = json.loads(said)["outputs"]
+    return list(output["data"])
 
 
 def of_lines(said: str) -> list[str]:
@@ -233,6 +246,8 @@ ANSWERED: dict[str, tuple[Callable[[str], list[str]], tuple[str, ...]]] = {
     "Python: asyncio, and very many images": (of_lines, FIRST + FOLDER),
     "Python: gRPC": (of_lines, FIRST + FOLDER),
     "Python: only httpx": (of_lines, FIRST),
+    "curl: Open Inference Protocol": (of_protocol, FIRST),
+    "Python: tritonclient": (of_lines, FOLDER),
     "grpcurl: predict": (of_grpc, FIRST),
     "grpcurl: a stream": (of_grpc, ("1.png", "2.png")),
 }
@@ -242,7 +257,7 @@ OTHERS = {"curl: what is served", "The command line", "grpcurl"}
 def test_every_block_of_the_page_is_run_by_a_test() -> None:
     assert [block.heading for block in RUNNABLE] == list(dict.fromkeys(block.heading for block in RUNNABLE))
     assert {block.heading for block in RUNNABLE} == set(ANSWERED) | OTHERS
-    assert [block.language for block in BLOCKS if block not in RUNNABLE] == ["json", "xml", "java", "sh"]
+    assert [block.language for block in BLOCKS if block not in RUNNABLE] == ["json", "json", "xml", "java", "sh"]
 
 
 def block_of(heading: str) -> Block:
@@ -257,8 +272,9 @@ def test_an_example_says_what_the_service_says(
         install.curl()
     if heading.startswith("grpcurl"):
         request.getfixturevalue("grpcurl")
+    python = request.getfixturevalue("others_python") if "tritonclient" in heading else sys.executable
     read, files = ANSWERED[heading]
-    assert read(running.run(block_of(heading))) == [labels[file] for file in files]
+    assert read(running.run(block_of(heading), python=python)) == [labels[file] for file in files]
 
 
 def test_curl_shows_what_is_served(running: Running) -> None:

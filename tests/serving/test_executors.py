@@ -3,11 +3,14 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -28,6 +31,7 @@ from services.inference.app import Service, service
 from services.inference.deadline import Deadline
 from services.inference.settings import Settings
 from tests.judged import alike
+from tests.serving.torchserve_scene import until
 
 CLASSES = ("round", "lobed", "granular")
 SIDE = 64
@@ -132,6 +136,24 @@ def _executor(choice: bytes) -> str:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_a_measurement_ends_with_whoever_started_it(tmp_path: Path, registry: Registry) -> None:
+    """kill -9 of a pod that measures."""
+    measure = ["-m", "aimic.nets.executors", str(tmp_path / "made"), "--threads", "1", "--seconds", "300"]
+    program = f"import subprocess, sys; subprocess.run([sys.executable, *{measure}])"
+
+    def begun() -> bool:
+        measuring = psutil.Process(pod.pid).children()
+        return any("libtorch" in part.path for child in measuring for part in child.memory_maps())
+
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as pod:
+        try:
+            until(begun)
+        finally:
+            pod.kill()
+        assert pod.stdout is not None
+        assert pod.stdout.read() == b""  # once both have ended; it would have told what it measured
 
 
 @pytest.mark.anyio

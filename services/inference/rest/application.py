@@ -63,7 +63,7 @@ def application(
     `ready` says whether we should get requests. Without `samples` and `objects`, images can only be sent, not named.
     """
     inner = RequestContext(api(settings, plane, ready, samples, objects), "inference")
-    return Shedding(inner, plane.refuse_early, PREFIX)
+    return Shedding(inner, plane.door, PREFIX)
 
 
 def openapi() -> dict[str, Any]:

@@ -5,6 +5,7 @@ the tenth keeps its latency.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,22 +16,25 @@ from aimic.web import PROBLEMS, problem_of
 
 
 class Shedding:
-    """ASGI middleware around everything else. `refuse` raises OverloadedError while nothing more is taken."""
+    """ASGI middleware around everything else. `door` raises OverloadedError while nothing more is taken."""
 
-    def __init__(self, app: ASGIApp, refuse: Callable[[], None], prefix: str) -> None:
+    def __init__(self, app: ASGIApp, door: Callable[[], AbstractContextManager[None]], prefix: str) -> None:
         self._app = app
-        self._refuse = refuse
+        self._door = door
         self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith(self._prefix):
-            try:
-                self._refuse()
-            except OverloadedError as error:
-                await _turn_away(error, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+            with ExitStack() as inside:
+                try:
+                    inside.enter_context(self._door())
+                except OverloadedError as error:
+                    await _turn_away(error, scope, receive, send)
+                else:
+                    await self._app(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 async def _turn_away(error: OverloadedError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import httpx
@@ -228,9 +229,7 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
         "headers": [(b"content-type", b"image/png")],
     }
     try:
-        with model.batcher.job(
-            1, Deadline.after(600)
-        ):  # another image seems to be on its way, so this one waits for it
+        with model.batcher.job(1, Deadline.after(600)):  # another image seems to be on its way: this one waits for it
             call = asyncio.ensure_future(app(scope, receive, send))
             await until(lambda: len(model.batcher._ring))
             hang_up.set()
@@ -242,14 +241,13 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
 
 
 async def test_what_would_be_turned_away_is_not_even_read(parts: Service, picture: Picture) -> None:
-    def refuse() -> None:
-        raise OverloadedError("Busy.", retry_after_s=7)
-
     class Busy:
         """The data plane of a service that takes nothing more."""
 
         catalogue = parts.plane.catalogue
-        refuse_early = staticmethod(refuse)
+
+        def door(self) -> AbstractContextManager[None]:
+            raise OverloadedError("Busy.", retry_after_s=7)
 
     sent: list[Any] = []
 

@@ -20,8 +20,8 @@ from services.inference.seen import BY_VERSION, Versions
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def _entry(name: str, version: int = 1) -> ServingEntry:
-    return ServingEntry(name=name, version=version, bundle_hash="ab" * 32, stage=Stage.SERVING, bundle_url="/")
+def _entry(name: str, version: int = 1, bundle: str = "ab" * 32) -> ServingEntry:
+    return ServingEntry(name=name, version=version, bundle_hash=bundle, stage=Stage.SERVING, bundle_url="/")
 
 
 def _labels(family: Any) -> set[tuple[str, ...]]:
@@ -48,12 +48,16 @@ def test_series_go_with_their_version(versions: Versions) -> None:
 
 
 def test_a_registry_with_any_number_of_names_makes_few_series(versions: Versions) -> None:
-    before = _labels(TOTAL_SECONDS)
+    before, batches = _labels(TOTAL_SECONDS), _labels(BATCH_IMAGES)
     for number in range(20):
         versions.of(_entry("often"))
-        versions.of(_entry(f'strange "name"\n{number}'))
+        versions.of(_entry(f'strange "name"\n{number}', bundle=f"{number:064d}"[::-1]))
+        for bundle in ("ab" * 6, f"{number:064d}"[::-1][:12]):
+            BATCH_IMAGES.labels(bundle).observe(1)
     added = _labels(TOTAL_SECONDS) - before
     assert len(added) == 3 and ("often", "1") in added
+    made = _labels(BATCH_IMAGES) - batches
+    assert len(made) == 3 and ("ab" * 6,) in made
     assert "strange" in generate_latest(REGISTRY).decode()
 
 
@@ -77,7 +81,7 @@ class _WithMetrics:
         return f"# TYPE ts_queue gauge\n{models}# TYPE ts_memory gauge\nts_memory 5\n"
 
     def loaded(self) -> tuple[LoadedModel, ...]:
-        return (LoadedModel(bundle_hash="a", executor="x", classes=(), image_size=1),)
+        return (LoadedModel(bundle_hash="h", executor="x", classes=(), image_size=1, name="a"),)
 
 
 @pytest.mark.anyio

@@ -161,7 +161,7 @@ def unload():
     gc.collect()
 
 net = build("shufflenet_v2_x1_0", 2, 40, Weights.none(), seed=1)
-held = [make("openvino-fp32-cpu", Source((net,), torch.device("cpu"), 1))]
+held = [make("openvino-fp32-cpu", Source([net], torch.device("cpu"), 1))]
 thread = threading.Thread(target=unload)
 thread.start()
 thread.join()
