@@ -60,28 +60,28 @@ class Executors:
     async def known(self, entry: ServingEntry) -> tuple[bool, str | None]:
         """Whether it is settled, without a measurement, and then the name (None: eager torch)."""
         if self._wish != AUTO:
-            return True, None if self._wish == EAGER else self._approved(entry, self._wish)
+            return True, self._allowed(None if self._wish == EAGER else self._wish, entry)
         choice = await asyncio.to_thread(self._kept, entry.bundle_hash)
         if choice is None:
             with contextlib.suppress(UnavailableError):  # it may be known to the registry, which is away
                 choice = await self._ask("GET", entry)
             if choice is not None:
                 await asyncio.to_thread(self._keep, choice)
-        return choice is not None, None if choice is None else self._approved(entry, choice.executor)
+        return choice is not None, None if choice is None else self._allowed(choice.executor, entry)
 
     async def of(self, entry: ServingEntry, directory: Path) -> str | None:
         """The name for the entry's bundle, which lies in `directory`; None: eager torch, for now.
 
         Whether the bundle's own record admits it is seen when it is loaded.
         """
-        name = await self._named(entry, directory)
-        return None if name is None else self._approved(entry, name)
+        return self._allowed(await self._named(entry, directory), entry)
 
-    def _approved(self, entry: ServingEntry, name: str) -> str | None:
-        if reduced(name) and entry.bundle_hash not in self._machines.approved:
-            logger.warning("bfloat16 was not approved for this bundle", extra={"bundle": entry.bundle_hash})
-            return None
-        return name
+    def _allowed(self, name: str | None, entry: ServingEntry) -> str | None:
+        """Eager torch in place of bfloat16 that nobody approved for this bundle."""
+        if name is None or not reduced(name) or entry.bundle_hash in self._machines.approved:
+            return name
+        logger.warning("bfloat16 was not approved for this bundle", extra={"bundle": entry.bundle_hash})
+        return None
 
     async def _named(self, entry: ServingEntry, directory: Path) -> str | None:
         if self._wish != AUTO:

@@ -90,7 +90,7 @@ class Settings(SharedSettings):
 
     inference_executor: str = "auto"
     """With what networks run: `auto` takes what was measured to be the quickest on this kind of machine, `eager` or a
-    name such as `openvino-fp32-cpu` is used for all models, and nothing is measured."""
+    name such as `openvino-fp32-cpu` is used for all models whose bundles admit it, and nothing is measured."""
     inference_reduced_precision: str = ""
     """Hashes of the bundles, with commas between them, that a person has approved for bfloat16: those may run with it
     where they give the same labels. Nothing that holds for all models: each has to be approved by itself."""

@@ -25,11 +25,12 @@ from aimic.nets import bundle as bundles
 from aimic.nets.calibration import probabilities
 from aimic.nets.executors.base import Executor
 from aimic.nets.info import Member
-from aimic.nets.package import Training, check_inputs, package
+from aimic.nets.package import Training, admit, check_inputs, package
 from aimic.nets.statefile import load_safetensors
 from aimic.nets.weights import Weights
 from aimic.nets.zoo import build
 from aimic.ports.predictor import Predictor
+from tests.judged import alike
 from tests.serving.torchserve_scene import workers
 
 SIZE = 48
@@ -63,7 +64,8 @@ def _bundle(directory: Path, seed: int) -> tuple[Path, str]:
         metrics={},
         class_mix=(1, 2, 3, 4),
     )
-    return directory, package(directory, net, training)
+    package(directory, net, training)
+    return directory, admit(directory, alike("torch-export-fp32-cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -195,10 +195,12 @@ async def test_reduced_precision_is_for_the_bundles_that_were_approved(
     assert await pod(book, measure, approved=approved).of(ENTRY, tmp_path) == bf16
     assert list(book.held) == [f"/api/v1/models/cells/versions/3/executors/{REDUCED}"]
     # Neither by name, nor by the same disk once the approval is withdrawn, nor by what a registry says.
-    assert await pod(book, measure, approved=frozenset({"cd" * 32}), wish=bf16).of(ENTRY, tmp_path) is None
+    by_name = pod(book, measure, approved=frozenset({"cd" * 32}), wish=bf16)
+    assert (await by_name.of(ENTRY, tmp_path), await by_name.known(ENTRY)) == (None, (True, None))
     assert await pod(book, Measured("onnxruntime-fp32-cpu")).of(ENTRY, tmp_path) == "onnxruntime-fp32-cpu"
     book.held[f"/api/v1/models/cells/versions/3/executors/{MACHINE}"] = _choice(bf16).model_dump_json().encode()
-    assert await pod(book, measure, "b").of(ENTRY, tmp_path) is None
+    misled = pod(book, measure, "b")
+    assert (await misled.of(ENTRY, tmp_path), await misled.known(ENTRY)) == (None, (True, None))
 
 
 @pytest.mark.parametrize("value", ["true", "1", "cells:3", f"{HASH},", "AB" * 32])
