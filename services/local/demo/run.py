@@ -25,7 +25,7 @@ SETTINGS = TrainSettings(
     networks=("shufflenet_v2_x1_0",),
     split=SplitRequest(kind="kfold", k=3),
     epochs=18,
-    lr=1e-2,
+    lr=3e-3,
     batch_size=16,
     image_size=64,
     # Such small steps gain little from a second thread, and waiting for it hurts on a busy machine.
