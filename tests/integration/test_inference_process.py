@@ -1,13 +1,8 @@
 """The inference service as a process: REST and gRPC give the same answers; it survives its registry; it stops."""
 
 import http.server
-import io
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,140 +11,39 @@ from typing import Any
 
 import grpc
 import httpx
-import numpy as np
 import psutil
 import pytest
-import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from PIL import Image
 
-from aimic.nets import bundle
-from aimic.nets.info import Member
-from aimic.nets.package import Training, package
-from aimic.nets.weights import Weights
-from aimic.nets.zoo import build
 from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
-from services.local.servers.ports import free_ports
+from tests import pods
+from tests.pods import CLASSES, Pod, export, picture
 
 HasEnded = Callable[[psutil.Process], bool]
-CLASSES = ("round", "lobed", "granular")
 SERVICE = "aimic.rpc.v1.Inference"
-
-
-def picture(number: int) -> bytes:
-    blocks = np.random.default_rng(number).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(blocks).resize((90, 80)).save(out, "JPEG")
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An exported bundle and its hash."""
-    directory = tmp_path_factory.mktemp("bundle")
-    net = build("shufflenet_v2_x1_0", len(CLASSES), 64, Weights.none(), seed=1)
-    with torch.no_grad():
-        net.head.weight.mul_(40)  # random networks hardly tell pictures apart; this one must
-    training = Training(
-        classes=CLASSES,
-        manifest_hash="ab" * 32,
-        membership=(Member(sha256="cd" * 32, phash="0123456789abcdef", fold=0),),
-        split={},
-        settings={},
-        metrics={},
-        class_mix=(1, 1, 1),
-    )
-    digest = package(directory / "made", net, training)
-    bundle.export(directory / "made", directory / "bundle.tar")
-    return directory / "bundle.tar", digest
+    return export(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture
 def registry(exported: tuple[Path, str]) -> Iterator[http.server.ThreadingHTTPServer]:
-    """Answers what ingest answers; shut it down to see it away."""
-    file, digest = exported
-    entry = {"name": "cells", "version": 1, "bundle_hash": digest, "stage": "serving", "bundle_url": "/bundle"}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = file.read_bytes() if self.path == "/bundle" else json.dumps({"items": [entry]}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    """Shut it down to see it away."""
+    with pods.registry(*exported) as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-class Process:
-    """`python -m services.inference` with ports of its own."""
-
-    def __init__(self, home: Path, registry_port: int, **environment: str) -> None:
-        self.rest, self.grpc, self.ops = free_ports(3)
-        self.log = home / "log"
-        home.mkdir(exist_ok=True)
-        environment = {
-            **os.environ,
-            "AIMIC_HOME": str(home),
-            "AIMIC_INGEST_URL": f"http://127.0.0.1:{registry_port}",
-            "AIMIC_INFERENCE_PORT": str(self.rest),
-            "AIMIC_INFERENCE_GRPC_PORT": str(self.grpc),
-            "AIMIC_INFERENCE_OPS_PORT": str(self.ops),
-            "AIMIC_INFERENCE_DECODERS": "1",
-            "AIMIC_INFERENCE_POLL_S": "0.2",
-            **environment,
-        }
-        with self.log.open("w") as log:
-            command = (sys.executable, "-m", "services.inference")
-            self.process = subprocess.Popen(command, stderr=log, env=environment)
-
-    def wait(self, seconds: float = 120) -> "Process":
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.ops}/readyz").status_code == 200:
-                    return self
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def ask(self, *images: bytes, **headers: str) -> httpx.Response:
-        return httpx.post(
-            f"http://127.0.0.1:{self.rest}/inference/v1/models/cells/predict",
-            files=[("images", (f"{n}.jpg", data)) for n, data in enumerate(images)],
-            headers=headers,
-            timeout=30,
-        )
-
-    def channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(f"127.0.0.1:{self.grpc}")
-
-    def stop(self, number: int = signal.SIGTERM) -> float:
-        """Seconds that it took to end."""
-        started = time.monotonic()
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        self.process.wait(90)
-        return time.monotonic() - started
 
 
 @pytest.fixture
-def start(tmp_path: Path, registry: http.server.ThreadingHTTPServer) -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
+def start(tmp_path: Path, registry: http.server.ThreadingHTTPServer) -> Iterator[Callable[..., Pod]]:
+    started: list[Pod] = []
 
-    def launch(**environment: str) -> Process:
-        started.append(Process(tmp_path / "home", registry.server_port, **environment))
+    def launch(**environment: str) -> Pod:
+        started.append(Pod(tmp_path / "home", pods.address(registry), **environment))
         return started[-1]
 
     yield launch
@@ -157,7 +51,7 @@ def start(tmp_path: Path, registry: http.server.ThreadingHTTPServer) -> Iterator
         process.stop()
 
 
-def test_rest_and_grpc_give_the_same_answers(start: Callable[..., Process], exported: Any) -> None:
+def test_rest_and_grpc_give_the_same_answers(start: Callable[..., Pod], exported: Any) -> None:
     process = start().wait()
     images = [picture(number) for number in range(3)]
     rest = process.ask(*images, **{"x-request-id": "abc"}).json()
@@ -178,7 +72,7 @@ def test_rest_and_grpc_give_the_same_answers(start: Callable[..., Process], expo
 
 
 def test_a_restart_serves_without_the_registry_and_metrics_say_so(
-    start: Callable[..., Process], registry: http.server.ThreadingHTTPServer
+    start: Callable[..., Pod], registry: http.server.ThreadingHTTPServer
 ) -> None:
     start().wait().stop()
     registry.shutdown()
@@ -192,7 +86,7 @@ def test_a_restart_serves_without_the_registry_and_metrics_say_so(
         assert f'aimic_inference_{step}_seconds_bucket{{le="0.001",model="cells",version="1"}}' in metrics
 
 
-def test_health_reflection_and_permission(start: Callable[..., Process]) -> None:
+def test_health_reflection_and_permission(start: Callable[..., Pod]) -> None:
     process = start(AIMIC_API_KEY="secret").wait()
     with process.channel() as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -217,7 +111,7 @@ def test_health_reflection_and_permission(start: Callable[..., Process]) -> None
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_what_was_taken_is_finished_before_it_ends(start: Callable[..., Process]) -> None:
+def test_what_was_taken_is_finished_before_it_ends(start: Callable[..., Pod]) -> None:
     # Time enough for all of them on a machine that does other things too.
     process = start(AIMIC_INFERENCE_STOP_S="60", AIMIC_INFERENCE_DECODE_S="60").wait()
     answers: list[httpx.Response] = []
@@ -241,11 +135,11 @@ def test_what_was_taken_is_finished_before_it_ends(start: Callable[..., Process]
     assert answers[0].status_code == 200 and len(answers[0].json()["results"]) == 100
 
 
-def _operations(process: Process, path: str) -> str:
+def _operations(process: Pod, path: str) -> str:
     return httpx.get(f"http://127.0.0.1:{process.ops}/{path}", timeout=30).text
 
 
-def test_no_process_stays_behind_when_it_is_killed(start: Callable[..., Process], has_ended: HasEnded) -> None:
+def test_no_process_stays_behind_when_it_is_killed(start: Callable[..., Pod], has_ended: HasEnded) -> None:
     process = start().wait()
     children = psutil.Process(process.process.pid).children()
     assert children
@@ -256,19 +150,19 @@ def test_no_process_stays_behind_when_it_is_killed(start: Callable[..., Process]
         time.sleep(0.05)
 
 
-def test_it_refuses_an_open_bind_without_a_key(start: Callable[..., Process]) -> None:
+def test_it_refuses_an_open_bind_without_a_key(start: Callable[..., Pod]) -> None:
     process = start(AIMIC_HOST="0.0.0.0")
     assert process.process.wait(120) != 0
     assert "without a key" in process.log.read_text()
 
 
-def test_a_grpc_port_that_faces_the_network_needs_a_key_too(start: Callable[..., Process]) -> None:
+def test_a_grpc_port_that_faces_the_network_needs_a_key_too(start: Callable[..., Pod]) -> None:
     process = start(AIMIC_INFERENCE_GRPC_HOST="0.0.0.0")
     assert process.process.wait(120) != 0
     assert "Refusing to listen on 0.0.0.0 without a key" in process.log.read_text()
 
 
-def test_each_face_listens_at_its_own_address_only(start: Callable[..., Process]) -> None:
+def test_each_face_listens_at_its_own_address_only(start: Callable[..., Pod]) -> None:
     process = start(AIMIC_HOST="127.0.0.2", AIMIC_INFERENCE_GRPC_HOST="127.0.0.3", AIMIC_API_KEY="secret").wait()
     ports = (process.ops, process.rest, process.grpc)
     found = {(host, port) for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3") for port in ports if _open(host, port)}
@@ -280,7 +174,7 @@ def _open(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def test_a_taken_grpc_port_is_said_in_words(start: Callable[..., Process]) -> None:
+def test_a_taken_grpc_port_is_said_in_words(start: Callable[..., Pod]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,37 +1,24 @@
 """Every example of docs/clients.md, taken from the page as it stands and run against the real service."""
 
 import csv
-import http.server
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from aimic.nets import bundle
-from aimic.nets.package import Training, package
-from aimic.nets.weights import Weights
-from aimic.nets.zoo import build
 from services.local.servers import install
-from services.local.servers.ports import free_ports
+from tests.pods import Pod, address, export, picture, registry
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "clients.md"
-CLASSES = ("round", "lobed", "granular")
 KEY = "secret"
 FOLDER = ("1.png", "2.png", "3.png")
 
@@ -58,87 +45,17 @@ BLOCKS = blocks()
 RUNNABLE = [block for block in BLOCKS if block.language in {"sh", "python"} and block.heading != "Java"]
 
 
-def picture(number: int) -> bytes:
-    pixels = np.random.default_rng(number).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).resize((90, 80)).save(out, "PNG")
-    return out.getvalue()
+class Running(Pod):
+    """A pod with a key, and a folder with what the examples ask about."""
 
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A registry with one model; its port."""
-    directory = tmp_path_factory.mktemp("bundle")
-    net = build("shufflenet_v2_x1_0", len(CLASSES), 64, Weights.none(), seed=1)
-    with torch.no_grad():
-        net.head.weight.mul_(40)  # random networks hardly tell pictures apart; this one must
-    training = Training(
-        classes=CLASSES,
-        manifest_hash="ab" * 32,
-        membership=(),
-        split={},
-        settings={},
-        metrics={},
-        class_mix=(1, 1, 1),
-    )
-    digest = package(directory / "made", net, training)
-    bundle.export(directory / "made", directory / "file")
-    entry = {"name": "cells", "version": 1, "bundle_hash": digest, "stage": "serving", "bundle_url": "/bundle"}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            whole = self.path == "/bundle"
-            body = (directory / "file").read_bytes() if whole else json.dumps({"items": [entry]}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
-
-
-class Running:
-    """`python -m services.inference` with a key, and a folder with what the examples ask about."""
-
-    def __init__(self, home: Path, registry_port: int) -> None:
-        self.rest, self.grpc, self.ops = free_ports(3)
+    def __init__(self, home: Path, ingest: str) -> None:
+        super().__init__(home, ingest, AIMIC_API_KEY=KEY)
         self.place = home / "examples"
         (self.place / "cells").mkdir(parents=True)
-        (self.place / "cell.png").write_bytes(picture(0))
+        (self.place / "cell.png").write_bytes(picture(0, "PNG"))
         for number, name in enumerate(FOLDER, 1):
-            (self.place / "cells" / name).write_bytes(picture(number))
+            (self.place / "cells" / name).write_bytes(picture(number, "PNG"))
         (self.place / "cells" / "notes.txt").write_text("No image.")
-        environment = os.environ | {
-            "AIMIC_HOME": str(home),
-            "AIMIC_API_KEY": KEY,
-            "AIMIC_INGEST_URL": f"http://127.0.0.1:{registry_port}",
-            "AIMIC_INFERENCE_PORT": str(self.rest),
-            "AIMIC_INFERENCE_GRPC_PORT": str(self.grpc),
-            "AIMIC_INFERENCE_OPS_PORT": str(self.ops),
-            "AIMIC_INFERENCE_DECODERS": "1",
-        }
-        self.log = home / "log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen((sys.executable, "-m", "services.inference"), stderr=log, env=environment)
-
-    def wait(self) -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.ops}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
 
     def labels(self) -> dict[str, str]:
         """What the service says of each image, by file name."""
@@ -180,14 +97,12 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, registry: int) -> Iterator[Running]:
-    started = Running(tmp_path_factory.mktemp("home"), registry)
-    try:
-        started.wait()
-        yield started
-    finally:
-        started.process.terminate()
-        started.process.wait(60)
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with (
+        registry(*export(tmp_path_factory.mktemp("bundle"))) as server,
+        Running(tmp_path_factory.mktemp("home"), address(server)) as pod,
+    ):
+        yield pod
 
 
 @pytest.fixture(scope="module")

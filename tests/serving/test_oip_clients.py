@@ -2,14 +2,11 @@
 
 import base64
 import gzip
-import http.server
 import io
 import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,21 +15,15 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
-from aimic.nets import bundle
-from aimic.nets.package import Training, package
-from aimic.nets.weights import Weights
-from aimic.nets.zoo import build
 from aimic.rpc.oip import open_inference_grpc_pb2 as wire
 from aimic.rpc.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
-from services.local.servers.ports import free_ports
+from tests.pods import CLASSES, Pod, address, export, registry
 
 ROOT = Path(__file__).parents[2]
-CLASSES = ("round", "lobed", "granular")
 SERVICE = "inference.GRPCInferenceService"
 KEY = "secret"
 LIMIT = 4 * 2**20
@@ -49,106 +40,30 @@ def clients() -> str:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A registry with one model; its port."""
-    directory = tmp_path_factory.mktemp("bundle")
-    net = build("shufflenet_v2_x1_0", len(CLASSES), 64, Weights.none(), seed=1)
-    with torch.no_grad():
-        net.head.weight.mul_(40)  # random networks hardly tell pictures apart; this one must
-    training = Training(
-        classes=CLASSES,
-        manifest_hash="ab" * 32,
-        membership=(),
-        split={},
-        settings={},
-        metrics={},
-        class_mix=(1, 1, 1),
-    )
-    digest = package(directory / "made", net, training)
-    bundle.export(directory / "made", directory / "file")
-    entry = {"name": "cells", "version": 1, "bundle_hash": digest, "stage": "serving", "bundle_url": "/bundle"}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            whole = self.path == "/bundle"
-            body = (directory / "file").read_bytes() if whole else json.dumps({"items": [entry]}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
-
-
-class Running:
-    """`python -m services.inference`, ready, with a key."""
-
-    def __init__(self, home: Path, registry_port: int) -> None:
-        rest, grpc_port, ops = free_ports(3)
-        self.rest, self.grpc, self.ops = (f"127.0.0.1:{port}" for port in (rest, grpc_port, ops))
-        environment = os.environ | {
-            "AIMIC_HOME": str(home),
-            "AIMIC_API_KEY": KEY,
-            "AIMIC_INGEST_URL": f"http://127.0.0.1:{registry_port}",
-            "AIMIC_INFERENCE_PORT": str(rest),
-            "AIMIC_INFERENCE_GRPC_PORT": str(grpc_port),
-            "AIMIC_INFERENCE_OPS_PORT": str(ops),
-            "AIMIC_INFERENCE_DECODERS": "1",
-            "AIMIC_INFERENCE_REQUEST_BYTES": str(LIMIT),
-        }
-        self.log = home / "log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen((sys.executable, "-m", "services.inference"), stderr=log, env=environment)
-
-    def wait(self) -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                if httpx.get(f"http://{self.ops}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(self.grpc, options=(("grpc.max_send_message_length", -1),))
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, registry: int) -> Iterator[Running]:
-    started = Running(tmp_path_factory.mktemp("home"), registry)
-    try:
-        started.wait()
-        yield started
-    finally:
-        started.process.terminate()
-        started.process.wait(60)
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    settings = {"AIMIC_API_KEY": KEY, "AIMIC_INFERENCE_REQUEST_BYTES": str(LIMIT)}
+    with (
+        registry(*export(tmp_path_factory.mktemp("bundle"))) as server,
+        Pod(tmp_path_factory.mktemp("home"), address(server), **settings) as pod,
+    ):
+        yield pod
 
 
 class Question:
     """Three pictures of the network's own size, and what the service says of them by its own REST."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Pod) -> None:
         self.files = [_picture(number) for number in range(3)]
         decoded = [np.asarray(Image.open(io.BytesIO(data))) for data in self.files]
         self.job = {
-            "rest": running.rest,
-            "grpc": running.grpc,
+            "rest": f"127.0.0.1:{running.rest}",
+            "grpc": f"127.0.0.1:{running.grpc}",
             "key": KEY,
             "files": [base64.b64encode(data).decode() for data in self.files],
             "pixels": np.stack(decoded).tolist(),
         }
         answer = httpx.post(
-            f"http://{running.rest}/inference/v1/models/cells/predict",
+            f"http://127.0.0.1:{running.rest}/inference/v1/models/cells/predict",
             files=[("images", (f"{number}.png", data)) for number, data in enumerate(self.files)],
             headers={"authorization": f"Bearer {KEY}"},
             timeout=60,
@@ -197,7 +112,7 @@ def _picture(number: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def question(running: Running) -> Question:
+def question(running: Pod) -> Question:
     return Question(running)
 
 
@@ -327,7 +242,7 @@ def test_a_client_and_our_server_can_share_a_process(clients: str) -> None:
     assert done.stdout.strip() == "both", done.stderr
 
 
-def test_health_and_reflection_know_the_protocol(running: Running) -> None:
+def test_health_and_reflection_know_the_protocol(running: Pod) -> None:
     with running.channel() as channel:
         health = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
@@ -345,13 +260,15 @@ def test_health_and_reflection_know_the_protocol(running: Running) -> None:
     assert own.file_descriptor_response.file_descriptor_proto
 
 
-def test_a_bomb_is_refused_and_takes_no_memory(running: Running) -> None:
+def test_a_bomb_is_refused_and_takes_no_memory(running: Pod) -> None:
     before = _peak(running.process.pid)
     size = 256 * 2**20
     headers = {"authorization": f"Bearer {KEY}", "content-encoding": "gzip"}
     bomb = gzip.compress(bytes(size), 9)
     assert len(bomb) < 2**20
-    answer = httpx.post(f"http://{running.rest}/v2/models/cells/infer", content=bomb, headers=headers, timeout=60)
+    answer = httpx.post(
+        f"http://127.0.0.1:{running.rest}/v2/models/cells/infer", content=bomb, headers=headers, timeout=60
+    )
     assert (answer.status_code, list(answer.json())) == (413, ["error", "code", "request_id"])
     with running.channel() as channel:
         asks = wire.ModelInferRequest(model_name="cells", raw_input_contents=[bytes(size)])

@@ -15,8 +15,8 @@ from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
 from scripts.metrics import exported, rows
 from services.local.servers.prometheus import Prometheus
+from tests.pods import Pod, address, export, picture, registry
 from tests.serving.collector import Collector
-from tests.serving.seen_pod import Pod, picture
 
 RULES = Path(__file__).parents[2] / "k8s" / "alerts" / "aimic.rules.yaml"
 QUANTILE = "histogram_quantile(0.99, sum by (le, model, version) (rate(aimic_inference_total_seconds_bucket[1m])))"
@@ -31,7 +31,11 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def pod(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
-    with Pod(tmp_path_factory.mktemp("pod"), AIMIC_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="100") as made:
+    traced = {"AIMIC_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    with (
+        registry(*export(tmp_path_factory.mktemp("bundle"))) as server,
+        Pod(tmp_path_factory.mktemp("home"), address(server), **traced) as made,
+    ):
         yield made
 
 
@@ -133,7 +137,7 @@ def test_a_request_is_one_trace_over_rest(pod: Pod, collector: Collector) -> Non
 def test_a_call_is_one_trace_over_grpc(pod: Pod, collector: Collector) -> None:
     trace, headers = _trace()
     request = wire.PredictRequest(model="cells", images=[wire.Image(data=picture(3))])
-    with grpc.insecure_channel(f"127.0.0.1:{pod.grpc}") as channel:
+    with pod.channel() as channel:
         stub = InferenceStub(channel)
         metadata = tuple(headers.items())
         stub.Predict(request, timeout=30, metadata=metadata)
@@ -151,7 +155,7 @@ def test_the_log_names_request_and_trace(pod: Pod) -> None:
     trace, headers = _trace()
     assert pod.ask(b"no image", **headers, **{"x-request-id": "seen-1"}).status_code == 422
     end = time.monotonic() + IN_TIME_S
-    while not (lines := [line for line in pod.log() if line.get("request_id") == "seen-1"]):
+    while not (lines := [line for line in pod.lines() if line.get("request_id") == "seen-1"]):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert {line["trace_id"] for line in lines} == {trace}
@@ -161,12 +165,12 @@ def test_the_log_names_request_and_trace(pod: Pod) -> None:
 def test_a_call_can_be_found_in_the_log_by_either_id(pod: Pod) -> None:
     trace, headers = _trace()
     metadata = (*headers.items(), ("x-request-id", "seen-2"))
-    with grpc.insecure_channel(f"127.0.0.1:{pod.grpc}") as channel:
+    with pod.channel() as channel:
         InferenceStub(channel).Predict(
             wire.PredictRequest(model="cells", images=[wire.Image(data=picture(4))]), timeout=30, metadata=metadata
         )
     end = time.monotonic() + IN_TIME_S
-    while not (lines := [line for line in pod.log() if line.get("trace_id") == trace]):
+    while not (lines := [line for line in pod.lines() if line.get("trace_id") == trace]):
         assert time.monotonic() < end
         time.sleep(0.05)
     (call,) = [line for line in lines if line["message"] == "call"]
@@ -181,4 +185,5 @@ def test_a_collector_that_falls_silent_costs_no_request_and_no_end(pod: Pod, col
         assert time.monotonic() < end and pod.ask(picture(5)).status_code == 200
     for number in range(20):  # would each wait for the collector, they took minutes
         assert pod.ask(picture(number)).status_code == 200
-    assert pod.stop() == 0
+    pod.stop()
+    assert pod.process.returncode == 0

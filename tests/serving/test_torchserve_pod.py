@@ -3,30 +3,26 @@
 Where this machine lets us, the whole disk is read-only for it, but for its home and for TorchServe's directory.
 """
 
-import http.server
-import io
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 import pytest
-from PIL import Image
 from prometheus_client.openmetrics import parser
 
 from aimic.adapters.torchserve.java import find_java
 from aimic.nets import bundle as bundles
 from services.local.servers.ports import free_ports
+from tests import pods
+from tests.pods import picture
 from tests.serving.torchserve_scene import bundle, family, fronts, until, workers
 
 EXECUTOR = "torch-eager-fp32-cpu"
@@ -52,29 +48,11 @@ exec "$@"
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Answers what ingest answers; its address."""
-    tmp_path = tmp_path_factory.mktemp("registry")
-    digest = bundle(tmp_path / "made")
-    bundles.export(tmp_path / "made", tmp_path / "bundle.tar")
-    entry = {"name": "cells", "version": 1, "bundle_hash": digest, "stage": "serving", "bundle_url": "/bundle"}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            file = tmp_path / "bundle.tar"
-            body = file.read_bytes() if self.path == "/bundle" else json.dumps({"items": [entry]}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    made = tmp_path_factory.mktemp("registry")
+    digest = bundle(made / "made")
+    bundles.export(made / "made", made / "bundle.tar")
+    with pods.registry(made / "bundle.tar", digest) as server:
+        yield pods.address(server)
 
 
 class Pod:
@@ -132,7 +110,7 @@ class Pod:
         """Its answer to one picture."""
         return httpx.post(
             f"http://127.0.0.1:{self.rest}/inference/v1/models/cells/predict",
-            content=_picture(),
+            content=picture(3),
             headers={"x-deadline-ms": str(round(deadline_s * 1000))},
             timeout=120,
         )
@@ -153,13 +131,6 @@ def _alone_writable(*places: Path) -> list[str]:
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", _READ_ONLY, "sh", *map(str, places)]
     tried = subprocess.run([*command, "true"], check=False, capture_output=True)
     return command if tried.returncode == 0 else []
-
-
-def _picture() -> bytes:
-    blocks = np.random.default_rng(3).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(blocks).resize((90, 80)).save(out, "JPEG")
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Versions of a model that differ in their classes and their weights, and what each must answer to each picture."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,6 @@ from threading import Lock
 
 import numpy as np
 import torch
-from PIL import Image
 
 from aimic.nets import bundle
 from aimic.nets.calibration import probabilities
@@ -19,6 +17,7 @@ from aimic.nets.preprocessing import to_pixels
 from aimic.nets.runner import load
 from aimic.nets.weights import Weights
 from aimic.nets.zoo import build
+from tests import pods
 
 PICTURES = 8
 CLASSES = {
@@ -34,10 +33,7 @@ _TOLERANCE = 1e-4
 @cache
 def picture(number: int) -> bytes:
     """A drawn picture, another for each number."""
-    blocks = np.random.default_rng(number).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(blocks).resize((90, 80)).save(out, "PNG")
-    return out.getvalue()
+    return pods.picture(number, "PNG")
 
 
 @dataclass(frozen=True)
