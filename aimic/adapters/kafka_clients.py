@@ -33,6 +33,13 @@ DISTRUST_RETRY_S = 30.0
 _KEPT = "Nothing is lost: what is to be done is in the records, and is told when the broker is back."
 
 
+class _OwnSocket(socket.socket):
+    """Closed with whoever drops it: kafka-python forgets a connection that it makes while it is being closed."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class DirectSocket(KafkaNetSocket):  # type: ignore[misc] # kafka-python has no types
     """No proxy: kafka-python's own way to connect, but a socket whose connection failed is closed.
 
@@ -41,7 +48,11 @@ class DirectSocket(KafkaNetSocket):  # type: ignore[misc] # kafka-python has no 
 
     SCHEMES = ("direct",)
 
-    async def sock_connect(self, net: Any, sock: socket.socket, sockaddr: Any, timeout_at: float | None = None) -> Any:
+    def socket(self, *kind: int) -> _OwnSocket:
+        """A new one."""
+        return _OwnSocket(*kind)
+
+    async def sock_connect(self, net: Any, sock: _OwnSocket, sockaddr: Any, timeout_at: float | None = None) -> Any:
         """Connect, or close the socket."""
         try:
             return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
