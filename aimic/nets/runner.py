@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 
@@ -108,7 +109,10 @@ def _loaded(bundle: Bundle, directory: Path, device: torch.device, turn: Lock, n
     nets = restored(directory, bundle.info)
     tensors = [tensor for net in nets for tensor in net.module.state_dict().values()]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    made = make(name, Source(nets, device, torch.get_num_threads()))
+    # While a CUDA graph is recorded nothing else may use the GPU, and float32's precision is one switch for all. On a
+    # CPU nothing is shared, so that requests needn't wait for a conversion.
+    with turn if device.type == "cuda" else nullcontext():
+        made = make(name, Source(nets, device, torch.get_num_threads()))
     runner = Runner(bundle, made, device, turn, size)
     _check(runner, directory)
     inputs, _ = check_tensors(directory)
