@@ -1,6 +1,8 @@
 """The arithmetic and the words of benchmarks.serving, and that both sides of it do the same work."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,9 @@ from aimic.nets.forward import logits_of
 from aimic.nets.preprocessing import to_pixels
 from aimic.nets.statefile import read_bundle_states
 from aimic.nets.zoo import restore
-from benchmarks.serving import eager
+from benchmarks.serving import eager, rows, running
 from benchmarks.serving.abba import Spread, geometric, interleave, ratio, spread
-from benchmarks.serving.load import Plan, quantile, request
+from benchmarks.serving.load import Outcome, Plan, quantile, request
 from benchmarks.serving.material import BOUNDARY, CLASSES, QUICK, Material, multipart
 from benchmarks.serving.ours import Registry
 from benchmarks.serving.peers import model_file
@@ -75,6 +77,53 @@ def test_the_table_says_what_was_measured_and_what_could_not_be() -> None:
         "| 1 image | a peer | ≥ 4× | 5.00× (4.00–6.00) | met | ours: 1 ms | peer: 5 ms |",
         "| 1 image | a peer | ≥ 4× | – | not run | no / such pod | – |",
     ]
+
+
+def _outcome(**more: Any) -> Outcome:
+    some: dict[str, Any] = {"milliseconds": (5.0,) * 40, "refused": 0, "failed": 0, "unsent": 0}
+    return Outcome(**{**some, "seconds": 2.0, "late_ms": 1.0, **more})
+
+
+PLAN = Plan(port=80, target="/predict", content_type="image/jpeg", bodies=())
+
+
+@pytest.mark.parametrize("lost", [{"failed": 1}, {"milliseconds": (), "refused": 9}])
+def test_a_load_that_lost_requests_gives_no_figure(lost: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quick those were that had an answer."""
+    monkeypatch.setattr(running, "measure", lambda _: _outcome(**lost))
+    for measured in (running.sound, running.borne):
+        with pytest.raises(running.LostRequestsError):
+            measured(PLAN)
+
+
+def test_only_an_overloaded_server_may_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = _outcome(refused=9)
+    monkeypatch.setattr(running, "measure", lambda _: refusing)
+    assert running.borne(PLAN) == refusing
+    with pytest.raises(running.LostRequestsError, match="9 were refused"):
+        running.sound(PLAN)
+
+
+def test_the_overload_tells_what_was_refused_and_what_the_load_itself_left_undone(
+    monkeypatch: pytest.MonkeyPatch, material: Material
+) -> None:
+    rates: list[float | None] = []
+
+    def measure(plan: Plan) -> Outcome:
+        rates.append(plan.rate)
+        over = plan.rate is not None and plan.rate > 20
+        return _outcome(refused=300, unsent=14, late_ms=8.0) if over else _outcome()
+
+    monkeypatch.setattr(running, "measure", measure)
+    monkeypatch.setattr(rows, "Pod", lambda *_: nullcontext(SimpleNamespace(one=lambda _: PLAN)))
+    (line,) = rows.overload(running.Run(material))
+    assert rates == [None, 20.0, 200.0, 200.0, 20.0]
+    assert "refused 150/s (150–150), never sent 7/s (7–7); 99 % sent no later than 8 ms" in line.ours
+    assert "refused 0/s (0–0), never sent 0/s (0–0); 99 % sent no later than 1 ms" in line.theirs
+
+    monkeypatch.setattr(running, "measure", lambda plan: _outcome(failed=int(plan.rate == 200.0)))
+    with pytest.raises(running.LostRequestsError):
+        list(rows.overload(running.Run(material)))
 
 
 def test_a_row_of_table_3_has_means_their_ratio_and_all_runs() -> None:
