@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aimic.errors import AimicError, CorruptError, DeadlineError, InvalidInputError, UnavailableError
+from aimic.errors import CorruptError, DeadlineError, InvalidInputError, UnavailableError
 from aimic.nets.bundle import Bundle, inspect
 from aimic.nets.executors.admission import admitted, compared
 from aimic.nets.executors.base import Executor, Source
@@ -81,8 +81,8 @@ def load(directory: Path, device: torch.device, turn: Lock, executor: str | None
     """Verify a bundle directory, load it, compare its check logits and so warm it.
 
     `executor` names one of executors/kinds.py, by default eager torch, which also takes the place of one that the
-    bundle's record doesn't admit, that can't be made here or doesn't answer as the bundle's check says. CorruptError
-    when hash, classes, preprocessing or eager torch's check logits don't match.
+    bundle's record doesn't admit, that can't be made or fails here, or doesn't answer as the bundle's check says.
+    CorruptError when hash, classes, preprocessing or eager torch's check logits don't match.
     """
     bundle = inspect(directory)
     eager = eager_on(device.type).name
@@ -90,9 +90,10 @@ def load(directory: Path, device: torch.device, turn: Lock, executor: str | None
         try:
             _may(bundle, executor)
             return _loaded(bundle, directory, device, turn, executor)
-        except AimicError as error:
+        except Exception as error:  # of any library, of any type, also while it runs
             # The bundle may be sound all the same; if it isn't, eager torch says so.
-            logger.warning("executor not used", extra={"executor": executor, "cause": error.message})
+            cause = str(error)[:1000] or type(error).__name__
+            logger.warning("executor not used", extra={"executor": executor, "cause": cause})
     return _loaded(bundle, directory, device, turn, eager)
 
 

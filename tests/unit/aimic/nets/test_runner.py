@@ -136,6 +136,23 @@ class _Wrong:
         return np.ones((len(pixels), 3), np.float32)
 
 
+class _Failing(_Wrong):
+    """One that fails when it runs, as its library likes."""
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise IndexError
+
+
+def test_eager_torch_takes_the_place_of_an_executor_that_fails_when_it_runs(
+    bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = Path(shutil.copytree(bundle_dir, tmp_path / "admitting"))
+    admit(directory, alike(_Failing.name))
+    monkeypatch.setitem(kinds.KINDS, _Failing.name, replace(kinds.KINDS[_Failing.name], make=lambda _: _Failing()))
+    assert load(directory, torch.device("cpu"), Lock(), _Failing.name).executor == "torch-eager-fp32-cpu"
+    assert [(each.levelname, vars(each)["cause"]) for each in caplog.records] == [("WARNING", "IndexError")]
+
+
 @pytest.mark.parametrize("name", ["onnxruntime-fp32-cpu", "torch-graphs-fp32-cuda", "of another time"])
 def test_eager_torch_takes_the_place_of_an_executor_that_fails(
     bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
