@@ -12,7 +12,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from aimic.domain.base import Value
-from aimic.domain.executor import Judgement
+from aimic.domain.executor import Judgement, reduced
 from aimic.domain.work import TaskInput
 from aimic.nets.bundle import BundleInfo, verify
 from aimic.nets.calibration import probabilities
@@ -73,6 +73,8 @@ def judged(context: Context, judge: TaskInput, draft: Path) -> Judged:
     _copy(data.pixels(context, indices, info.preprocessing), indices, pixels, context)
     found = _try_all(context, draft, pixels, names)
     for name, cause in found.left_out.items():
+        if reduced(name):
+            continue  # many a CPU can't, and nobody is served with less than float32 unasked; the result names it
         context.report.warning(f"The model won't run with {name}, which could not be tried here: {cause}")
     return found
 

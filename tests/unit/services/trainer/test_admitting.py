@@ -155,6 +155,17 @@ def test_what_nothing_is_said_of_is_left_out(packing: Packing, played: Callable[
     assert OTHERS[1] in warning and "without a word" in warning
 
 
+def test_of_reduced_precision_that_a_machine_lacks_only_the_result_tells(
+    packing: Packing, played: Callable[[str], Path]
+) -> None:
+    """Most CPUs have no bfloat16, and the person who started the job didn't ask for it."""
+    played("for name in names:\n    say(executor=name, cause='no such thing')\n")
+    outcome = run_task(packing.context(f"{OTHERS[0]}, openvino-bf16-cpu"))
+    assert set(outcome.result["executors"]["left_out"]) == {OTHERS[0], "openvino-bf16-cpu"}
+    (warning,) = _warnings(packing)
+    assert OTHERS[0] in warning and "no such thing" in warning
+
+
 def test_it_stops_when_it_is_asked_to(packing: Packing, played: Callable[[str], Path]) -> None:
     """However long the other process would take, which doesn't outlive us."""
     notes = played("notes.write(str(os.getpid()))\nnotes.close()\nsay(executor=names[0])\nsys.stdin.read()\n")
