@@ -52,9 +52,9 @@ class Run:
         """A part of so many measurements."""
         self.progress = Progress(part, steps)
 
-    def interleave(self, sides: Mapping[str, Callable[[], float]]) -> Measured:
-        """See abba.interleave; progress is told."""
-        return interleave(sides, self.size.rounds, self.progress.told)
+    def interleave(self, sides: Mapping[str, Callable[[], float]], rounds: int | None = None) -> Measured:
+        """See abba.interleave; progress is told. As many rounds as the size says unless others are asked for."""
+        return interleave(sides, rounds or self.size.rounds, self.progress.told)
 
 
 def sound(plan: Plan) -> Outcome:
