@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aimic.errors import AimicError, CorruptError, DeadlineError, InvalidInputError, UnavailableError
+from aimic.errors import CorruptError, DeadlineError, InvalidInputError, UnavailableError
 from aimic.nets.bundle import Bundle, inspect
 from aimic.nets.executors.admission import admitted, compared
 from aimic.nets.executors.base import Executor, Source
@@ -80,8 +81,8 @@ def load(directory: Path, device: torch.device, turn: Lock, executor: str | None
     """Verify a bundle directory, load it, compare its check logits and so warm it.
 
     `executor` names one of executors/kinds.py, by default eager torch, which also takes the place of one that the
-    bundle's record doesn't admit, that can't be made here or doesn't answer as the bundle's check says. CorruptError
-    when hash, classes, preprocessing or eager torch's check logits don't match.
+    bundle's record doesn't admit, that can't be made or fails here, or doesn't answer as the bundle's check says.
+    CorruptError when hash, classes, preprocessing or eager torch's check logits don't match.
     """
     bundle = inspect(directory)
     eager = eager_on(device.type).name
@@ -89,9 +90,10 @@ def load(directory: Path, device: torch.device, turn: Lock, executor: str | None
         try:
             _may(bundle, executor)
             return _loaded(bundle, directory, device, turn, executor)
-        except AimicError as error:
+        except Exception as error:  # of any library, of any type, also while it runs
             # The bundle may be sound all the same; if it isn't, eager torch says so.
-            logger.warning("executor not used", extra={"executor": executor, "cause": error.message})
+            cause = str(error)[:1000] or type(error).__name__
+            logger.warning("executor not used", extra={"executor": executor, "cause": cause})
     return _loaded(bundle, directory, device, turn, eager)
 
 
@@ -108,7 +110,10 @@ def _loaded(bundle: Bundle, directory: Path, device: torch.device, turn: Lock, n
     nets = restored(directory, bundle.info)
     tensors = [tensor for net in nets for tensor in net.module.state_dict().values()]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    made = make(name, Source(nets, device, torch.get_num_threads()))
+    # While a CUDA graph is recorded nothing else may use the GPU, and float32's precision is one switch for all. On a
+    # CPU nothing is shared, so that requests needn't wait for a conversion.
+    with turn if device.type == "cuda" else nullcontext():
+        made = make(name, Source(nets, device, torch.get_num_threads()))
     runner = Runner(bundle, made, device, turn, size)
     _check(runner, directory)
     inputs, _ = check_tensors(directory)

@@ -24,7 +24,7 @@ from benchmarks.tables import write_between_marks
 
 RESULTS = ROOT / "benchmarks/RESULTS.md"
 TABLE3 = "table3"
-MINUTES = {"one-image": 3, "hundred-images": 15, "busy-core": 4, "throughput": 7, "overload": 4, TABLE3: 25}
+MINUTES = {"one-image": 3, "hundred-images": 15, "busy-core": 4, "throughput": 5, "overload": 3, TABLE3: 25}
 """About, on two cores."""
 CHOSEN = ("rounds", "seconds", "runs", "executor")
 ALONE = {"hundred-images", "overload", TABLE3}
@@ -81,8 +81,12 @@ def _size(wish: argparse.Namespace) -> Size:
 def _wish() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(MINUTES), help="these parts")
-    parser.add_argument("--rounds", type=int, help="of the order A B B A; 3 when not given")
-    parser.add_argument("--seconds", type=float, help="of each measurement of throughput and overload; 15")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="of the order A B B A; 3 when not given. Of 100 images at most 2, but for networks with a goal",
+    )
+    parser.add_argument("--seconds", type=float, help="of each measurement of throughput and overload; 10")
     parser.add_argument("--runs", type=int, help="of Table 3; 10, as the paper")
     parser.add_argument("--executor", help="what our networks run with, such as eager; auto: what was measured")
     parser.add_argument("--quick", action="store_true", help="shows that the harness works; the figures mean nothing")

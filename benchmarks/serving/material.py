@@ -51,7 +51,7 @@ class Size(NamedTuple):
     """Of the order A B B A."""
     requests: int = 150
     """Of one client in each measurement."""
-    seconds: float = 15.0
+    seconds: float = 10.0
     """Of a measurement of throughput or overload."""
     runs: int = 10
     """Of the paper's Table 3."""

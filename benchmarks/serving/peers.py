@@ -119,8 +119,15 @@ class Eager(Program):
         command = [sys.executable, str(_HERE / "eager.py")]
         super().__init__(command, material.home / "eager", environment(), asked=True)
 
-    def seconds(self, work: str, network: str, images: int) -> float:
-        """Of `batch` (one batch, the network being there) or `cold` (as the paper's program was timed)."""
+    def batch(self, network: str, images: int) -> float:
+        """Seconds of one batch, the network being there."""
+        return self._seconds("batch", network, images)[1]
+
+    def cold(self, network: str, images: int) -> tuple[float, float]:
+        """Seconds until the first answer and until the last, timed as the paper's program was."""
+        return self._seconds("cold", network, images)
+
+    def _seconds(self, work: str, network: str, images: int) -> tuple[float, float]:
         files = [str(file) for file in self._material.images[:images]]
         question = {
             "work": work,
@@ -130,7 +137,8 @@ class Eager(Program):
             "side": self._material.image_size(network),
             "state": str(self._material.state(network)),
         }
-        return float(self.ask(json.dumps(question)))
+        first, last = self.ask(json.dumps(question)).split()
+        return float(first), float(last)
 
 
 def _all_ready(described: httpx.Response) -> bool:

@@ -52,15 +52,23 @@ class Run:
         """A part of so many measurements."""
         self.progress = Progress(part, steps)
 
-    def interleave(self, sides: Mapping[str, Callable[[], float]]) -> Measured:
-        """See abba.interleave; progress is told."""
-        return interleave(sides, self.size.rounds, self.progress.told)
+    def interleave(self, sides: Mapping[str, Callable[[], float]], rounds: int | None = None) -> Measured:
+        """See abba.interleave; progress is told. As many rounds as the size says unless others are asked for."""
+        return interleave(sides, rounds or self.size.rounds, self.progress.told)
 
 
 def sound(plan: Plan) -> Outcome:
     """Carry out a plan that every request of must be answered. LostRequestsError otherwise."""
-    outcome = measure(plan)
-    if outcome.failed or outcome.refused or not outcome.milliseconds:
+    return _judged(plan, measure(plan), refusing=False)
+
+
+def borne(plan: Plan) -> Outcome:
+    """Carry out a plan of which requests may be refused but not lost. LostRequestsError too when none is answered."""
+    return _judged(plan, measure(plan), refusing=True)
+
+
+def _judged(plan: Plan, outcome: Outcome, *, refusing: bool) -> Outcome:
+    if outcome.failed or (outcome.refused and not refusing) or not outcome.milliseconds:
         raise LostRequestsError(
             f"{plan.target}: {outcome.failed} requests failed and {outcome.refused} were refused, "
             f"{len(outcome.milliseconds)} were answered"

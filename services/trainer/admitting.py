@@ -3,6 +3,7 @@
 What is kept per executor goes up as a checkpoint, so that a trainer that takes over goes on with the next one.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,12 +12,15 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from aimic.domain.base import Value
-from aimic.domain.executor import Judgement
+from aimic.domain.executor import Judgement, reduced
 from aimic.domain.work import TaskInput
 from aimic.nets.bundle import BundleInfo, verify
 from aimic.nets.calibration import probabilities
+from aimic.nets.executors import machine_class
 from aimic.nets.executors.judging import REFERENCE, Word, present
 from aimic.nets.executors.kinds import KINDS
+from aimic.nets.executors.libraries import versions
+from aimic.nets.package import libraries
 from services.trainer import data, oof, transfer
 from services.trainer.context import Context
 from services.trainer.settings import ALL, NONE
@@ -30,6 +34,8 @@ _TRIES = 2
 class Judged(Value):
     """How far it came: one entry per executor that needs no further look."""
 
+    made_with: dict[str, str] = {}
+    """Versions of libraries and the class of machine that decide how executors answer."""
     judgements: tuple[Judgement, ...] = ()
     largest_differences: dict[str, float] = {}
     """Of a probability, by executor. Only the task's result keeps them: they vary with the machine."""
@@ -67,6 +73,8 @@ def judged(context: Context, judge: TaskInput, draft: Path) -> Judged:
     _copy(data.pixels(context, indices, info.preprocessing), indices, pixels, context)
     found = _try_all(context, draft, pixels, names)
     for name, cause in found.left_out.items():
+        if reduced(name):
+            continue  # many a CPU can't, and nobody is served with less than float32 unasked; the result names it
         context.report.warning(f"The model won't run with {name}, which could not be tried here: {cause}")
     return found
 
@@ -112,7 +120,8 @@ def _copy(rows: NDArray[np.uint8], indices: Sequence[int], file: Path, context: 
 
 
 def _try_all(context: Context, draft: Path, pixels: Path, names: Sequence[str]) -> Judged:
-    found = _earlier(context)
+    found, kept = _earlier(context), context.claim.checkpoint
+    steps = itertools.count(1 + (kept.step if kept else 0))  # also when it is begun anew: none goes back
     ends: dict[str, int] = {}
     while todo := [name for name in names if name not in found.over()]:
         at = REFERENCE
@@ -121,7 +130,7 @@ def _try_all(context: Context, draft: Path, pixels: Path, names: Sequence[str]) 
                 at = word.executor
                 if word.judgement is not None or word.cause:
                     found = found.told(word)
-                    _keep(context, found)
+                    _keep(context, found, next(steps))
             lost, cause = todo, "its process ended without a word of it"
         except EndedError as error:
             ends[at] = ends.get(at, 0) + 1
@@ -141,18 +150,24 @@ def _words(context: Context, draft: Path, pixels: Path, names: Sequence[str]) ->
             yield word
 
 
-def _keep(context: Context, found: Judged) -> None:
-    folder = context.directory / f"judged-{len(found.over())}"
+def _keep(context: Context, found: Judged, step: int) -> None:
+    folder = context.directory / f"judged-{step}"
     folder.mkdir()
     file = folder / JOURNAL
     file.write_text(found.model_dump_json())
-    context.report.checkpoint(len(found.over()), {JOURNAL: file})
+    context.report.checkpoint(step, {JOURNAL: file})
 
 
 def _earlier(context: Context) -> Judged:
-    """What a trainer before us found for this very model."""
-    kept = context.claim.checkpoint
+    """What a trainer before us found for this very model, if it did so with what we have: the bundle will name our
+    libraries, and what they answer is not known from others."""
+    kept, ours = context.claim.checkpoint, Judged(made_with=_made_with(context))
     if kept is None or JOURNAL not in kept.objects:
-        return Judged()
+        return ours
     file = transfer.fetch(kept.objects[JOURNAL], context.directory / "earlier" / JOURNAL, "what was tried before")
-    return Judged.model_validate_json(file.read_bytes())
+    earlier = Judged.model_validate_json(file.read_bytes())
+    return earlier if earlier.made_with == ours.made_with else ours
+
+
+def _made_with(context: Context) -> dict[str, str]:
+    return {**versions(), **libraries(), "machine": machine_class(context.claim.settings.threads or 1)}

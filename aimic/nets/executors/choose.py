@@ -20,7 +20,7 @@ from aimic.errors import AimicError
 from aimic.nets.bundle import Bundle, inspect
 from aimic.nets.executors.admission import admitted, batch_difference, compared, of_record
 from aimic.nets.executors.base import Executor, Source
-from aimic.nets.executors.kinds import Kind, candidates, make
+from aimic.nets.executors.kinds import Kind, candidates, eager_on, make
 from aimic.nets.executors.libraries import versions
 from aimic.nets.executors.machine import machine_class
 from aimic.nets.forward import images_at_once
@@ -51,14 +51,17 @@ def choose(directory: Path, device: torch.device, *, reduced: bool = False) -> E
             admissions.append(of_record(kind.name, kind.precision, bundle.info))
             continue
         # One at a time: several copies of a network's weights may not fit this machine's memory.
-        executor = _made(kind, source)
-        if executor is None:
-            continue
-        admissions.append(_admission(kind, executor, bundle, inputs, reference))
-        if admissions[-1].admitted or kind is eager:
-            timings.append(timing(executor, inputs))
-        del executor
         gc.collect()
+        try:
+            admission, took = _tried(kind, source, bundle, inputs, reference)
+        except Exception as error:  # of any library, of any type, also while it runs: the others are still there
+            if kind is eager:
+                raise
+            cause = str(error)[:1000] or type(error).__name__
+            logger.warning("executor left out", extra={"executor": kind.name, "cause": cause})
+            continue
+        admissions.append(admission)
+        timings += took
     return ExecutorChoice(
         bundle_hash=bundle.hash,
         machine_class=machine_class(torch.get_num_threads(), reduced=reduced),
@@ -108,21 +111,17 @@ def _least(work: Callable[[], object]) -> float:
     return min(took)
 
 
-def _made(kind: Kind, source: Source) -> Executor | None:
-    try:
-        return make(kind.name, source)
-    except AimicError as error:
-        logger.warning("executor left out", extra={"executor": kind.name, "cause": error.message})
-        return None
-
-
-def _admission(
-    kind: Kind, executor: Executor, bundle: Bundle, inputs: NDArray[np.uint8], reference: NDArray[np.float32]
-) -> Admission:
+def _tried(
+    kind: Kind, source: Source, bundle: Bundle, inputs: NDArray[np.uint8], reference: NDArray[np.float32]
+) -> tuple[Admission, list[Timing]]:
+    """How it answers, and its time if it may be chosen. Whatever its library raises."""
+    executor = make(kind.name, source)
     run = _in_parts(executor)
     apart = batch_difference(run, inputs, bundle.info)
     found = run(inputs)
-    return compared(kind.name, kind.precision, bundle.info, reference, found, batch_difference=apart)
+    admission = compared(kind.name, kind.precision, bundle.info, reference, found, batch_difference=apart)
+    may = admission.admitted or kind.name == eager_on(kind.device).name
+    return admission, [timing(executor, inputs)] if may else []
 
 
 def _in_parts(executor: Executor) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

@@ -1,6 +1,10 @@
 """The arithmetic and the words of benchmarks.serving, and that both sides of it do the same work."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +16,10 @@ from aimic.nets.forward import logits_of
 from aimic.nets.preprocessing import to_pixels
 from aimic.nets.statefile import read_bundle_states
 from aimic.nets.zoo import restore
-from benchmarks.serving import eager
+from benchmarks.serving import eager, rows, running, table3
 from benchmarks.serving.abba import Spread, geometric, interleave, ratio, spread
-from benchmarks.serving.load import Plan, quantile, request
-from benchmarks.serving.material import BOUNDARY, CLASSES, QUICK, Material, multipart
+from benchmarks.serving.load import Outcome, Plan, quantile, request
+from benchmarks.serving.material import BOUNDARY, CLASSES, QUICK, Material, Size, multipart
 from benchmarks.serving.ours import Registry
 from benchmarks.serving.peers import model_file
 from benchmarks.serving.table import HEADINGS, Goal, Line, markdown, not_run
@@ -77,8 +81,106 @@ def test_the_table_says_what_was_measured_and_what_could_not_be() -> None:
     ]
 
 
+def _outcome(**more: Any) -> Outcome:
+    some: dict[str, Any] = {"milliseconds": (5.0,) * 40, "refused": 0, "failed": 0, "unsent": 0}
+    return Outcome(**{**some, "seconds": 2.0, "late_ms": 1.0, **more})
+
+
+PLAN = Plan(port=80, target="/predict", content_type="image/jpeg", bodies=())
+
+
+@pytest.mark.parametrize("lost", [{"failed": 1}, {"milliseconds": (), "refused": 9}])
+def test_a_load_that_lost_requests_gives_no_figure(lost: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quick those were that had an answer."""
+    monkeypatch.setattr(running, "measure", lambda _: _outcome(**lost))
+    for measured in (running.sound, running.borne):
+        with pytest.raises(running.LostRequestsError):
+            measured(PLAN)
+
+
+def test_only_an_overloaded_server_may_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = _outcome(refused=9)
+    monkeypatch.setattr(running, "measure", lambda _: refusing)
+    assert running.borne(PLAN) == refusing
+    with pytest.raises(running.LostRequestsError, match="9 were refused"):
+        running.sound(PLAN)
+
+
+def test_the_overload_tells_what_was_refused_and_what_the_load_itself_left_undone(
+    monkeypatch: pytest.MonkeyPatch, material: Material
+) -> None:
+    rates: list[float | None] = []
+
+    def measure(plan: Plan) -> Outcome:
+        rates.append(plan.rate)
+        over = plan.rate is not None and plan.rate > 20
+        return _outcome(refused=300, unsent=14, late_ms=8.0) if over else _outcome()
+
+    monkeypatch.setattr(running, "measure", measure)
+    monkeypatch.setattr(rows, "Pod", lambda *_: nullcontext(SimpleNamespace(one=lambda _: PLAN)))
+    (line,) = rows.overload(running.Run(material))
+    assert rates == [None, 20.0, 200.0, 200.0, 20.0]
+    assert "refused 150/s (150–150), never sent 7/s (7–7); 99 % sent no later than 8 ms" in line.ours
+    assert "refused 0/s (0–0), never sent 0/s (0–0); 99 % sent no later than 1 ms" in line.theirs
+
+    monkeypatch.setattr(running, "measure", lambda plan: _outcome(failed=int(plan.rate == 200.0)))
+    with pytest.raises(running.LostRequestsError):
+        list(rows.overload(running.Run(material)))
+
+
 def test_a_row_of_table_3_has_means_their_ratio_and_all_runs() -> None:
     assert row("Net", [0.1, 0.3], [8.0, 12.0]) == ("Net", "0.200", "10.00", "50.0", "0.100, 0.300", "8.00, 12.00")
+
+
+def test_a_cold_run_of_one_image_is_the_start_of_one_of_many(material: Material) -> None:
+    network = QUICK.small
+    state, side = str(material.state(network)), material.image_size(network)
+    question: dict[str, Any] = {"network": network, "classes": len(CLASSES), "state": state, "side": side}
+    first, last = eager.cold({**question, "files": [str(file) for file in material.images[:4]]})
+    assert 0 < first < last
+    only, same = eager.cold({**question, "files": [str(material.images[0])]})
+    assert only == same > 0
+
+
+def test_table_3_lists_the_runs_of_both(monkeypatch: pytest.MonkeyPatch, material: Material) -> None:
+    """Cold, one image is the start of all; warm, the server is warmed once and then asked for all runs."""
+    asked: list[Plan] = []
+
+    def measure(plan: Plan) -> Outcome:
+        asked.append(plan)
+        return _outcome(milliseconds=tuple(1000.0 * number for number in range(1, (plan.requests or 0) + 1)))
+
+    script = SimpleNamespace(cold=lambda _, images: (0.25, float(images)))
+    pod = SimpleNamespace(one=lambda _, **more: PLAN.model_copy(update=more))
+    pod.all = pod.one
+    monkeypatch.setattr(running, "measure", measure)
+    monkeypatch.setattr(table3, "Eager", lambda _: nullcontext(script))
+    monkeypatch.setattr(table3, "Pod", lambda *_: nullcontext(pod))
+    cold, warm = table3.table3(running.Run(material)).split("**warm")
+    assert "| 0.250 | 20.00 | 80.0 | 0.250, 0.250 | 20.00, 20.00 |" in cold
+    assert "| 1.500 | 1.50 | 1.0 | 1.000, 2.000 | 1.00, 2.00 |" in warm
+    assert [(plan.warm, plan.requests) for plan in asked] == [(5, 2), (1, 2)]
+
+
+def test_networks_with_a_goal_get_all_rounds_and_the_others_fewer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def batch(network: str, _: int) -> float:
+        asked.append(network)
+        return 8.0
+
+    pod = SimpleNamespace(all=lambda _, **more: PLAN, executor=lambda _: "some")
+    monkeypatch.setattr(running, "measure", lambda _: _outcome())
+    monkeypatch.setattr(rows, "Eager", lambda _: nullcontext(SimpleNamespace(batch=batch)))
+    monkeypatch.setattr(rows, "Pod", lambda *_: nullcontext(pod))
+    run = running.Run(Material(tmp_path, Size(networks=("mobilenet_v2", "vgg16"))))
+    *lines, mean = rows.hundred_images(run)
+    # Once to warm it, then twice a round.
+    assert Counter(asked) == {"mobilenet_v2": 1 + 2 * 3, "vgg16": 1 + 2 * 2}
+    assert (run.progress.done, len(lines)) == (run.progress.steps, 2) == (20, 2)
+    assert mean.ratio is not None and mean.ratio.median == pytest.approx(1600)
 
 
 def test_the_body_of_many_images_is_what_our_service_reads() -> None:

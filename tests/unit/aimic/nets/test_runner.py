@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from aimic.errors import CorruptError, InvalidInputError
 from aimic.nets.bundle import BundleInfo, verify, write
 from aimic.nets.executors import kinds
+from aimic.nets.executors.base import Executor, Source
+from aimic.nets.executors.eager import Eager
 from aimic.nets.info import Head
 from aimic.nets.package import admit, check_inputs
 from aimic.nets.runner import Runner, load
@@ -134,6 +136,23 @@ class _Wrong:
         return np.ones((len(pixels), 3), np.float32)
 
 
+class _Failing(_Wrong):
+    """One that fails when it runs, as its library likes."""
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise IndexError
+
+
+def test_eager_torch_takes_the_place_of_an_executor_that_fails_when_it_runs(
+    bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = Path(shutil.copytree(bundle_dir, tmp_path / "admitting"))
+    admit(directory, alike(_Failing.name))
+    monkeypatch.setitem(kinds.KINDS, _Failing.name, replace(kinds.KINDS[_Failing.name], make=lambda _: _Failing()))
+    assert load(directory, torch.device("cpu"), Lock(), _Failing.name).executor == "torch-eager-fp32-cpu"
+    assert [(each.levelname, vars(each)["cause"]) for each in caplog.records] == [("WARNING", "IndexError")]
+
+
 @pytest.mark.parametrize("name", ["onnxruntime-fp32-cpu", "torch-graphs-fp32-cuda", "of another time"])
 def test_eager_torch_takes_the_place_of_an_executor_that_fails(
     bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -145,6 +164,32 @@ def test_eager_torch_takes_the_place_of_an_executor_that_fails(
     runner = load(directory, torch.device("cpu"), Lock(), name)
     assert runner.executor == "torch-eager-fp32-cpu"
     assert runner.logits(check_inputs(32)).std() > 0
+
+
+class _Renamed(Eager):
+    """Eager torch on the CPU, by another name."""
+
+    def __init__(self, source: Source, name: str) -> None:
+        super().__init__(replace(source, device=torch.device("cpu")))
+        self.name = name
+
+
+@pytest.mark.parametrize(("device", "alone"), [("cuda", True), ("cpu", False)])
+def test_nobody_computes_while_something_is_made_on_a_gpu(
+    bundle_dir: Path, monkeypatch: pytest.MonkeyPatch, device: str, alone: bool
+) -> None:
+    """What is recorded there breaks off when another thread uses it. On a CPU requests go on meanwhile."""
+    turn, held = Lock(), []
+
+    def make(source: Source) -> Executor:
+        held.append(turn.locked())
+        return _Renamed(source, kind.name)
+
+    kind = kinds.eager_on(device)
+    monkeypatch.setitem(kinds.KINDS, kind.name, replace(kind, make=make))
+    runner = load(bundle_dir, torch.device(device), turn)
+    assert (runner.executor, held) == (kind.name, [alone])
+    assert not turn.locked() and runner.logits(check_inputs(32), 0).shape == (32, 3)
 
 
 def test_what_the_bundle_does_not_admit_is_not_used(bundle_dir: Path) -> None:

@@ -82,7 +82,10 @@ def test_the_bundle_keeps_how_executors_answered(packing: Packing, tmp_path: Pat
 
 def test_who_takes_over_goes_on_with_the_next(packing: Packing, played: Callable[[str], Path], tmp_path: Path) -> None:
     notes = played("notes.write(','.join(names) + ';')\nfor name in names:\n    alike(name)\n")
-    done = Judged(judgements=tuple(alike(OTHERS[1])), left_out={"openvino-bf16-cpu": "no"})
+    ours = run_task(packing.context(EXPORTED)).result["executors"]["made_with"]
+    packing.lab.reports.clear()
+    notes.write_text("")
+    done = Judged(made_with=ours, judgements=tuple(alike(OTHERS[1])), left_out={"openvino-bf16-cpu": "no"})
     file = tmp_path / JOURNAL
     file.write_text(done.model_dump_json())
     earlier = CheckpointRef(step=2, objects={JOURNAL: file.as_uri()})
@@ -95,6 +98,28 @@ def test_who_takes_over_goes_on_with_the_next(packing: Packing, played: Callable
     last = packing.lab.last_checkpoint()
     assert Judged.model_validate(outcome.result["executors"]).over() == {EXPORTED, *OTHERS, "openvino-bf16-cpu"}
     assert last.step == 4
+
+
+@pytest.mark.parametrize("other", [None, {"openvino": "1.0"}, {"machine": "another"}])
+def test_what_was_judged_with_other_libraries_or_elsewhere_is_judged_anew(
+    packing: Packing, played: Callable[[str], Path], tmp_path: Path, other: dict[str, str] | None
+) -> None:
+    """The bundle names our libraries. Checkpoints go on from the last all the same: an earlier step is refused."""
+    notes = played("notes.write(','.join(names) + ';')\nfor name in names:\n    alike(name)\n")
+    ours = run_task(packing.context(EXPORTED)).result["executors"]["made_with"]
+    assert set(ours) > {"torch", "openvino", "onnxruntime", "pillow", "machine"}
+    packing.lab.reports.clear()
+    notes.write_text("")
+    theirs = {} if other is None else {**ours, **other}
+    done = Judged(made_with=theirs, judgements=tuple(alike(OTHERS[1])), left_out={"onnxruntime-fp32-cpu": "no"})
+    file = tmp_path / JOURNAL
+    file.write_text(done.model_dump_json())
+    earlier = CheckpointRef(step=2, objects={JOURNAL: file.as_uri()})
+    outcome = run_task(packing.context(",".join(OTHERS), checkpoint=earlier))
+    assert notes.read_text() == f"{','.join(OTHERS)};"
+    found = Judged.model_validate(outcome.result["executors"])
+    assert (found.made_with, found.left_out, len(found.judgements)) == (ours, {}, 2)
+    assert [report.step for report in packing.lab.reports if JOURNAL in report.files] == [3, 4]
 
 
 def test_an_executor_that_takes_its_process_along_is_left_out_and_said(
@@ -128,6 +153,17 @@ def test_what_nothing_is_said_of_is_left_out(packing: Packing, played: Callable[
     assert [each["executor"] for each in outcome.result["executors"]["judgements"]] == [OTHERS[0]]
     (warning,) = _warnings(packing)
     assert OTHERS[1] in warning and "without a word" in warning
+
+
+def test_of_reduced_precision_that_a_machine_lacks_only_the_result_tells(
+    packing: Packing, played: Callable[[str], Path]
+) -> None:
+    """Most CPUs have no bfloat16, and the person who started the job didn't ask for it."""
+    played("for name in names:\n    say(executor=name, cause='no such thing')\n")
+    outcome = run_task(packing.context(f"{OTHERS[0]}, openvino-bf16-cpu"))
+    assert set(outcome.result["executors"]["left_out"]) == {OTHERS[0], "openvino-bf16-cpu"}
+    (warning,) = _warnings(packing)
+    assert OTHERS[0] in warning and "no such thing" in warning
 
 
 def test_it_stops_when_it_is_asked_to(packing: Packing, played: Callable[[str], Path]) -> None:

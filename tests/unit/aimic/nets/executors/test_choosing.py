@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from aimic.domain.executor import ExecutorChoice, Timing
 from aimic.nets.bundle import bundle_hash, verify
 from aimic.nets.executors import choose as module
 from aimic.nets.executors.admission import BATCH, batch_difference, compared, judgement
-from aimic.nets.executors.base import Executor, Source
+from aimic.nets.executors.base import Source
 from aimic.nets.executors.choose import choose, quickest
 from aimic.nets.executors.eager import Eager
 from aimic.nets.executors.kinds import KINDS, Kind
@@ -41,7 +42,7 @@ def _kind(name: str, change: Callable[[NDArray[np.float32]], NDArray[np.float32]
     return Kind(name, "cpu", "fp32", lambda source: Played(source, name, change))
 
 
-def _crash(_: Source) -> Executor:
+def _crash(_: Any) -> Any:
     raise RuntimeError("no such instruction")
 
 
@@ -73,7 +74,7 @@ def _chosen(directory: Path) -> ExecutorChoice:
 def admitting(bundle_dir: Path, tmp_path: Path) -> Path:
     """A bundle whose record admits what these tests play."""
     directory = Path(shutil.copytree(bundle_dir, tmp_path / "admitting"))
-    admit(directory, alike("same", "wrong", "rough", "nothing", "crashes"))
+    admit(directory, alike("same", "wrong", "rough", "nothing", "crashes", "fails"))
     return directory
 
 
@@ -85,6 +86,7 @@ def test_the_quickest_that_answers_the_same_is_chosen(admitting: Path, played: C
             _kind("rough", lambda logits: logits + np.array([0.02, 0, 0], np.float32)),
             _kind("nothing", lambda logits: logits * np.float32("nan")),
             Kind("crashes", "cpu", "fp32", _crash),
+            _kind("fails", _crash),
         ],
         {"torch-eager-fp32-cpu": 1.0, "same": 0.5, "wrong": 0.1, "rough": 0.1, "nothing": 0.1},
     )
@@ -97,9 +99,19 @@ def test_the_quickest_that_answers_the_same_is_chosen(admitting: Path, played: C
     assert judged["wrong"].labels_changed > 0 and "another label" in judged["wrong"].reason
     assert (judged["rough"].largest_difference or 0) > 1e-3
     assert judged["nothing"].reason == "It gave no numbers."
-    assert "crashes" not in judged
+    assert not {"crashes", "fails"} & set(judged)
     assert {admission.images for admission in choice.admissions} == {32}
     assert ExecutorChoice.model_validate_json(choice.model_dump_json()) == choice
+
+
+def test_one_that_fails_while_its_time_is_taken_is_left_out(admitting: Path, played: Callable[..., None]) -> None:
+    played(
+        [_kind("same", lambda logits: logits), _kind("rough", lambda logits: logits)],
+        {"torch-eager-fp32-cpu": 1.0, "rough": 0.5},  # of "same" there is no time: KeyError
+    )
+    choice = _chosen(admitting)
+    assert choice.executor == "rough"
+    assert {admission.executor for admission in choice.admissions} == {"torch-eager-fp32-cpu", "rough"}
 
 
 def test_what_the_bundle_does_not_admit_is_not_measured(
