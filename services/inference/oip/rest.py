@@ -22,6 +22,8 @@ from services.inference.rest.calls import deadline_of, needs, unless_gone
 from services.inference.settings import Settings
 
 PREFIX = "/v2"
+MODELS = f"{PREFIX}/models/"
+"""Below it inferences are asked for."""
 _LENGTH = "inference-header-content-length"
 _SMALL = 2**20
 """Bytes up to which reading a body is quicker than giving it to a thread."""
