@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TextIO
 
 from aimic.client.predict_images import printable
-from aimic.domain.prediction import ImageResult
+from aimic.domain.prediction import Answer, ImageResult
 from aimic.errors import InvalidInputError
 
 _BEFORE = ("file", "label")
 _AFTER = ("abstained", "reason", "error", "model", "bundle")
-_ERROR, _MODEL = -3, -2
+_ERROR, _MODEL, _BUNDLE = -3, -2, -1
 _END = "\r\n"
 
 
@@ -27,6 +27,8 @@ class Kept:
     """Those with an answer; images with an error are asked about again."""
     version: int | None
     """The version that answered them; None without rows."""
+    bundle: str | None
+    """And its bundle's hash: another installation, or a later one, may call another model by the same name."""
 
 
 class AnswersFile:
@@ -39,6 +41,7 @@ class AnswersFile:
         self._path = path
         self._kept = kept if kept and kept.rows else None
         self._header = self._kept.header if self._kept else None
+        self._bundle = self._kept.bundle if self._kept else None
         self._early: list[tuple[Path, ImageResult]] = []
         self._file: TextIO | None = None
 
@@ -48,8 +51,9 @@ class AnswersFile:
         return self._file is not None
 
     def add(self, file: Path, result: ImageResult) -> None:
-        """Write a row; InvalidInputError when its classes aren't those of the rows before."""
+        """Write a row; InvalidInputError when its bundle or classes aren't those of the rows before."""
         if result.answer is not None:
+            self._refuse_another(result.answer)
             shares = tuple(f"p_{safe(label)}" for label in result.answer.probabilities)
             self._columns((*_BEFORE, *shares, *_AFTER))
         if self._header is None:
@@ -63,6 +67,15 @@ class AnswersFile:
             self._columns((*_BEFORE, *_AFTER))
         if self._file is not None:
             self._file.close()
+
+    def _refuse_another(self, answer: Answer) -> None:
+        self._bundle = self._bundle or answer.bundle_hash
+        if self._bundle != answer.bundle_hash:
+            raise InvalidInputError(
+                f"{self._path} has answers of bundle {self._bundle[:12]}…, but {answer.model}:{answer.version} is "
+                f"bundle {answer.bundle_hash[:12]}… here: another model of the same name. Write to another file. "
+                "It was kept."
+            )
 
     def _columns(self, header: tuple[str, ...]) -> None:
         if self._header is None:
@@ -98,7 +111,11 @@ def kept_rows(path: Path, model: str) -> Kept | None:
             f"{path} has answers of {', '.join(sorted(models))}. Resume with that model, or write to another file. "
             "It was kept."
         )
-    return Kept(header, rows, int(models.pop().rpartition(":")[2]) if models else None)
+    bundles = {row[_BUNDLE] for row in rows}
+    if len(bundles) > 1:
+        raise InvalidInputError(f"{path} has answers of several bundles; write to another file. It was kept.")
+    version = int(models.pop().rpartition(":")[2]) if models else None
+    return Kept(header, rows, version, bundles.pop() if bundles else None)
 
 
 def _begun(path: Path, header: tuple[str, ...], kept: Kept | None) -> TextIO:
@@ -125,8 +142,8 @@ def _row(file: Path, result: ImageResult, classes: int) -> list[object]:
 
 
 def cell_of(file: Path) -> str:
-    """How a file is named in the CSV."""
-    return safe(printable(str(file)))
+    """How a file is named in the CSV: in full, so that resuming from another folder takes no other file for it."""
+    return safe(printable(str(file.absolute())))
 
 
 def safe(cell: str) -> str:
