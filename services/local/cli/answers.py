@@ -1,16 +1,19 @@
 """The CSV of answers: a row is in the file as soon as its image is answered, and a later run can go on from there."""
 
 import csv
+import errno
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TextIO
 
 from aimic.client.predict_images import printable
 from aimic.domain.prediction import Answer, ImageResult
-from aimic.errors import InvalidInputError
+from aimic.errors import FullError, InvalidInputError
 
 _BEFORE = ("file", "label")
 _AFTER = ("abstained", "reason", "error", "model", "bundle")
@@ -44,6 +47,7 @@ class AnswersFile:
         self._bundle = self._kept.bundle if self._kept else None
         self._early: list[tuple[Path, ImageResult]] = []
         self._file: TextIO | None = None
+        self._failed = False
 
     @property
     def begun(self) -> bool:
@@ -51,7 +55,11 @@ class AnswersFile:
         return self._file is not None
 
     def add(self, file: Path, result: ImageResult) -> None:
-        """Write a row; InvalidInputError when its bundle or classes aren't those of the rows before."""
+        """Write a row; InvalidInputError when its bundle or classes aren't those of the rows before, FullError."""
+        with self._in_words():
+            self._add(file, result)
+
+    def _add(self, file: Path, result: ImageResult) -> None:
         if result.answer is not None:
             self._refuse_another(result.answer)
             shares = tuple(f"p_{safe(label)}" for label in result.answer.probabilities)
@@ -62,11 +70,26 @@ class AnswersFile:
         self._write(_row(file, result, len(self._header) - len(_BEFORE) - len(_AFTER)))
 
     def close(self) -> None:
-        """Write what is left, and the file is whole."""
-        if self._early:
-            self._columns((*_BEFORE, *_AFTER))
-        if self._file is not None:
-            self._file.close()
+        """Write what is left, and the file is whole; FullError when it isn't."""
+        with self._in_words():
+            try:
+                if self._early and not self._failed:
+                    self._columns((*_BEFORE, *_AFTER))
+            finally:
+                if self._file is not None:
+                    self._file.close()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._failed:
+                return  # it was told; closing the file tries once more to write what there was no room for
+            self._failed = True
+            raise FullError(
+                f"{self._path} can't be written any more ({error.strerror}). The rows before are kept."
+            ) from error
 
     def _refuse_another(self, answer: Answer) -> None:
         self._bundle = self._bundle or answer.bundle_hash
@@ -82,7 +105,7 @@ class AnswersFile:
             self._header = header
             early, self._early = self._early, []
             for file, result in early:
-                self.add(file, result)
+                self._add(file, result)
         elif self._header != header:
             raise InvalidInputError("The CSV has other classes than the answers; write to another file. It was kept.")
 
@@ -92,6 +115,19 @@ class AnswersFile:
             self._file = _begun(self._path, self._header, self._kept)
         csv.writer(self._file, lineterminator=_END).writerow(row)
         self._file.flush()
+
+
+def refuse_unwritable(path: Path) -> None:
+    """InvalidInputError, before anything is asked, when no answers can be written to `path`; it stays as it is."""
+    try:
+        if path.is_file():
+            path.open("ab").close()
+        elif path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        elif not path.exists():
+            TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise InvalidInputError(f"--csv: {path} can't be written ({error.strerror}). Nothing was classified.") from None
 
 
 def kept_rows(path: Path, model: str) -> Kept | None:
