@@ -3,6 +3,7 @@
 It needs grpcio (`pip install aimic[grpc]`), so nothing else of the client imports it.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -15,8 +16,10 @@ from aimic.client.predict_grpc_line import Line
 from aimic.client.predict_grpc_wire import failed, request_of, response_of
 from aimic.client.predict_images import Item
 from aimic.client.predict_many import Ask
+from aimic.client.predict_tries import NotAnsweredError
 from aimic.client.retry import Retry
 from aimic.domain.prediction import PredictResponse
+from aimic.errors import TooLargeError
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
 
 _ANSWER_BYTES = 64 * 2**20
@@ -73,9 +76,18 @@ class GrpcClient(Asking):
     @asynccontextmanager
     async def _line(self, model: str) -> AsyncIterator[Ask]:
         line = Line(lambda: InferenceStub(self._channel).PredictStream(metadata=self._metadata), self._address)
+        alone = self._ask(model)
 
         async def ask(version: int | None, batch: Sequence[Item], seconds: float) -> PredictResponse:
-            return response_of(await line.ask(request_of(model, version, batch), seconds))
+            ends = time.monotonic() + seconds
+            try:
+                return response_of(await line.ask(request_of(model, version, batch), seconds))
+            except NotAnsweredError as refused:
+                left = ends - time.monotonic()
+                if not isinstance(refused.error, TooLargeError) or left <= 0:
+                    raise
+            # One message over the limit ends the stream for all who share it. A call of its own tells whose it was.
+            return await alone(version, batch, left)
 
         try:
             yield ask

@@ -193,6 +193,17 @@ async def test_an_error_of_the_whole_stream_ends_it(client: GrpcClient, service:
         await all_of(client, pictures(20))
 
 
+async def test_a_message_that_is_too_large_costs_no_other_its_answer(
+    client: GrpcClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_images, "BATCH_IMAGES", 1)
+    images = pictures(12)
+    images[2] = ("large", bytes(5 * 2**20))  # more than gRPC takes, unless it is told otherwise
+    results = await all_of(client, images)
+    assert [r.index for r in results if r.error] == [2]
+    assert results[2].error is not None and results[2].error.code == "too_large"
+
+
 async def test_nobody_there(tmp_path: Path) -> None:
     async with GrpcClient(f"unix:{tmp_path}/none", retry=Retry(first_s=0.01, longest_s=0.02)) as client:
         with pytest.raises(UnavailableError):
