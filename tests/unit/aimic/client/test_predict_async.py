@@ -236,6 +236,22 @@ async def test_predict_raises_when_nothing_was_answered(fault: httpx.Response | 
         await Service(lambda _: fault).client().predict("m", pictures(6), deadline_s=5)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>Sign in</html>"),
+        httpx.Response(200, content=b"\xff\xfe"),
+        httpx.Response(200, json={"status": "ok"}),
+        httpx.Response(301, headers={"location": "https://aimic.test/"}),
+    ],
+)
+async def test_what_is_no_answer_of_ours_is_said(answer: httpx.Response) -> None:
+    service = Service(lambda _: answer)
+    with pytest.raises(InvalidInputError, match=rf"at aimic.test \(status {answer.status_code}\) is not AIMIC's"):
+        await service.client().predict("m", pictures(1), deadline_s=5)
+    assert len(service.asked) == 1
+
+
 async def test_a_server_that_says_nothing_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aimic.client.predict_async.GRACE_S", 0.05)
     service = Service()
