@@ -21,6 +21,7 @@ from aimic.client.retry import Retry
 from aimic.domain.prediction import PredictResponse
 from aimic.errors import TooLargeError
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
+from aimic.telemetry import outgoing
 
 _ANSWER_BYTES = 64 * 2**20
 
@@ -43,7 +44,12 @@ class GrpcClient(Asking):
         super().__init__(retry)
         self._address = address
         self._credentials = credentials
-        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+        self._credential = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """The key, and the trace if we are in one."""
+        return (*self._credential, *outgoing().items())
 
     async def aclose(self) -> None:
         """Close the connection, and with it whatever is under way."""

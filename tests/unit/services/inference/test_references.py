@@ -94,6 +94,13 @@ async def test_samples_are_answered_like_the_same_images_sent(ask: Asks, ingest:
     assert {request.headers["authorization"] for request in ingest.asked} == {f"Bearer {KEY}"}
 
 
+async def test_ingest_is_asked_under_the_same_request_id_and_trace(ask: Asks, ingest: Ingest) -> None:
+    sent = {"x-request-id": "mine", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    await ask({"dataset": "blood", "samples": list(ingest.stored)}, KEY, **sent)
+    for request in ingest.asked:
+        assert sent.items() <= dict(request.headers).items()
+
+
 async def test_who_hangs_up_while_the_images_are_fetched_ends_that(parts: Service) -> None:
     asked, hang_up = asyncio.Event(), asyncio.Event()
 
