@@ -16,6 +16,7 @@ from aimic.client.transport import network_error, origin_of
 from aimic.domain.prediction import PredictResponse
 from aimic.errors import DeadlineError
 from aimic.settings import is_loopback
+from aimic.telemetry import outgoing
 
 _CONNECT_S = 5.0
 
@@ -48,7 +49,7 @@ class AsyncClient(Asking):
         async def ask(version: int | None, batch: Sequence[Item], seconds: float) -> PredictResponse:
             origin = origin_of(self._server)
             more = request_of(batch, seconds)
-            more["headers"] |= self._headers
+            more["headers"] |= outgoing() | self._headers
             more["timeout"] = httpx.Timeout(seconds + GRACE_S, connect=min(_CONNECT_S, seconds))
             try:
                 # httpx bounds each step; this bounds them together.

@@ -3,6 +3,7 @@
 It needs grpcio (`pip install aimic[grpc]`), so nothing else of the client imports it.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -15,9 +16,12 @@ from aimic.client.predict_grpc_line import Line
 from aimic.client.predict_grpc_wire import failed, request_of, response_of
 from aimic.client.predict_images import Item
 from aimic.client.predict_many import Ask
+from aimic.client.predict_tries import NotAnsweredError
 from aimic.client.retry import Retry
 from aimic.domain.prediction import PredictResponse
+from aimic.errors import TooLargeError
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
+from aimic.telemetry import outgoing
 
 _ANSWER_BYTES = 64 * 2**20
 
@@ -40,7 +44,12 @@ class GrpcClient(Asking):
         super().__init__(retry)
         self._address = address
         self._credentials = credentials
-        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+        self._credential = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """The key, and the trace if we are in one."""
+        return (*self._credential, *outgoing().items())
 
     async def aclose(self) -> None:
         """Close the connection, and with it whatever is under way."""
@@ -73,9 +82,18 @@ class GrpcClient(Asking):
     @asynccontextmanager
     async def _line(self, model: str) -> AsyncIterator[Ask]:
         line = Line(lambda: InferenceStub(self._channel).PredictStream(metadata=self._metadata), self._address)
+        alone = self._ask(model)
 
         async def ask(version: int | None, batch: Sequence[Item], seconds: float) -> PredictResponse:
-            return response_of(await line.ask(request_of(model, version, batch), seconds))
+            ends = time.monotonic() + seconds
+            try:
+                return response_of(await line.ask(request_of(model, version, batch), seconds))
+            except NotAnsweredError as refused:
+                left = ends - time.monotonic()
+                if not isinstance(refused.error, TooLargeError) or left <= 0:
+                    raise
+            # One message over the limit ends the stream for all who share it. A call of its own tells whose it was.
+            return await alone(version, batch, left)
 
         try:
             yield ask

@@ -10,6 +10,7 @@ from aimic.client.predict_images import Item
 from aimic.client.predict_tries import NotAnsweredError
 from aimic.client.problems import error_of, retry_after
 from aimic.domain.prediction import PredictResponse
+from aimic.errors import InvalidInputError
 
 MODELS = "/inference/v1/models"
 GRACE_S = 2.0
@@ -35,4 +36,12 @@ def response_of(answer: httpx.Response) -> PredictResponse:
     """What was answered; NotAnsweredError otherwise."""
     if answer.status_code >= 400:
         raise NotAnsweredError(error_of(answer), retry_after(answer))
-    return PredictResponse.model_validate(answer.json())
+    try:
+        return PredictResponse.model_validate(answer.json())
+    except ValueError:  # no text, no JSON, or JSON of another kind: a proxy's page of its own, a redirection
+        raise NotAnsweredError(
+            InvalidInputError(
+                f"What answers at {answer.request.url.host} (status {answer.status_code}) is not AIMIC's prediction "
+                "service; check the address (https?)."
+            )
+        ) from None

@@ -1,6 +1,7 @@
 """The front port before a real service: streams stay streams, websockets join, absence is a sentence."""
 
 import asyncio
+import http.client
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -65,6 +66,19 @@ async def _ticks(_: Request) -> Response:
     return StreamingResponse(ticks(), media_type="text/event-stream")
 
 
+_waiting, _left = threading.Event(), threading.Event()
+
+
+async def _waits(request: Request) -> Response:
+    """Answers nobody before he leaves."""
+    await request.body()
+    _waiting.set()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    _left.set()
+    return Response()
+
+
 async def _echo_socket(websocket: WebSocket) -> None:
     await websocket.accept(subprotocol=websocket.scope["subprotocols"][0])
     await websocket.send_text((await websocket.receive_text()).upper())
@@ -85,6 +99,7 @@ def front(settings: LocalSettings) -> Iterator[str]:
         routes=[
             Route("/api/v1/ticks", _ticks),
             Route("/api/v1/ids", _ids),
+            Route("/api/v1/waits", _waits, methods=["GET", "POST"]),
             WebSocketRoute("/socket", _echo_socket),
             Route("/{path:path}", _echo, methods=methods),
         ]
@@ -115,6 +130,17 @@ def test_events_arrive_as_they_are_sent(front: str) -> None:
                 heard.append(line)
                 _arrived.release()  # the next is sent when this one is here
     assert heard == ["data: 0", "data: 1", "data: 2"]
+
+
+@pytest.mark.parametrize("body", [None, b"z" * 300_000])
+def test_the_service_behind_hears_that_the_caller_left(front: str, body: bytes | None) -> None:
+    _waiting.clear()
+    _left.clear()
+    caller = http.client.HTTPConnection(front.removeprefix("http://"), timeout=60)
+    caller.request("POST" if body else "GET", "/api/v1/waits", body)
+    assert _waiting.wait(60) and not _left.is_set()
+    caller.close()
+    assert _left.wait(30)
 
 
 def test_websockets_join_with_their_subprotocol(front: str) -> None:

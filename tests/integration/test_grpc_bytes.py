@@ -8,10 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 from pydantic import SecretStr
 
 from aimic.domain.prediction import Answer, ImageResult, PredictResponse
+from aimic.rpc.oip import open_inference_grpc_pb2 as protocol
+from aimic.rpc.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceStub
 from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceStub
 from services.inference.grpc import places
@@ -38,6 +41,13 @@ async def one_loop() -> AsyncIterator[None]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is quiet makes room at once."""
     monkeypatch.setattr(places, "QUIET_S", 0.05)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in vain is told so soon, and so is who holds a place and sends nothing."""
+    monkeypatch.setattr(places, "PATIENCE_S", 0.4)
+    monkeypatch.setattr(places, "UPLOAD_S", 0.2)
 
 
 class Plane:
@@ -128,6 +138,7 @@ async def test_quiet_streams_make_room_for_a_call(tmp_path: Path) -> None:
             call.cancel()
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_who_has_no_key_takes_no_place_from_those_who_have_one(tmp_path: Path) -> None:
     plane = Plane()
     plane.may_answer.set()
@@ -141,7 +152,30 @@ async def test_who_has_no_key_takes_no_place_from_those_who_have_one(tmp_path: P
             await stub.Predict(asking(10), timeout=60)
         assert refused.value.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert (await stub.Predict(asking(250_000), timeout=60, metadata=KEY)).model == "cells"
+        # Nobody is kept waiting without an end: those without a key would fill all connections.
+        await until(lambda: sum(call.done() for call in unknown) >= 8)
+        codes = [await call.code() for call in unknown if call.done()]
+        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         for call in unknown:
+            call.cancel()
+
+
+async def test_health_is_told_while_streams_wait_that_send_nothing(tmp_path: Path) -> None:
+    async with served(Plane(), tmp_path, inference_body_bytes=LARGEST) as channel:
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        idle = [reflection.ServerReflectionInfo(timeout=120) for _ in range(10)]
+        await asyncio.gather(*(call.wait_for_connection() for call in idle))
+        asked = health_pb2.HealthCheckRequest()
+        watch = health_pb2_grpc.HealthStub(channel).Watch(asked, timeout=60)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        for _ in range(3):  # in less than it takes until who is silent has to go
+            await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=places.UPLOAD_S - 1)
+        assert (await GRPCInferenceServiceStub(channel).ServerLive(protocol.ServerLiveRequest(), timeout=4)).live
+        large = health_pb2.HealthCheckRequest(service="x" * 100_000)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await health_pb2_grpc.HealthStub(channel).Check(large, timeout=60)
+        assert "65536 bytes at most" in (refused.value.details() or "")
+        for call in (*idle, watch):
             call.cancel()
 
 

@@ -98,3 +98,18 @@ async def test_who_comes_too_much_is_told_and_counted(channel: Any, plane: Busy,
     for words, _ in await asyncio.gather(*inside):
         assert words == "The data plane's own words."
     assert (await _refusal(ours.Predict(request, timeout=60)))[0] == "The data plane's own words."
+
+
+async def test_streams_that_are_silent_leave_room_for_calls(
+    channel: Any, plane: Busy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = InferenceStub(channel)
+    plane.go_on.set()
+    idle = [stub.PredictStream(timeout=60) for _ in range(MOST)]
+    for stream in idle:  # each is open: it was answered
+        await stream.write(wire.PredictStreamRequest())
+        assert (await stream.read()).WhichOneof("outcome") == "problem"
+    words, _ = await _refusal(stub.Predict(wire.PredictRequest(model="cells"), timeout=60))
+    assert words == "The data plane's own words."
+    for stream in idle:
+        stream.cancel()

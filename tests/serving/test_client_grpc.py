@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from aimic import tracing
 from aimic.client import Retry, predict_grpc_line, predict_images
 from aimic.client.predict_grpc import GrpcClient
 from aimic.client.predict_images import Image
@@ -48,10 +49,12 @@ class Service(InferenceServicer):
         self.faults: dict[int, wire.Problem | grpc.StatusCode | None] = {}
         self.asked: list[list[str]] = []
         self.streams = 0
+        self.traces: list[Any] = []
 
     async def Predict(self, request: wire.PredictRequest, context: Any) -> wire.PredictReply:
         number = len(self.asked)
         self.asked.append([image.name for image in request.images])
+        self.traces.append(dict(context.invocation_metadata()).get("traceparent"))
         fault = self.faults.get(number)
         if isinstance(fault, grpc.StatusCode):
             await context.abort(fault, "in words")
@@ -63,6 +66,7 @@ class Service(InferenceServicer):
     async def PredictStream(self, requests: AsyncIterator[wire.PredictStreamRequest], context: Any) -> None:
         assert KEY[0] in tuple(context.invocation_metadata())
         self.streams += 1
+        self.traces.append(dict(context.invocation_metadata()).get("traceparent"))
         async for message in requests:
             number = len(self.asked)
             self.asked.append([image.name for image in message.request.images])
@@ -191,6 +195,27 @@ async def test_an_error_of_the_whole_stream_ends_it(client: GrpcClient, service:
     service.faults = {0: grpc.StatusCode.UNAUTHENTICATED}
     with pytest.raises(NotAuthenticatedError):
         await all_of(client, pictures(20))
+
+
+async def test_a_message_that_is_too_large_costs_no_other_its_answer(
+    client: GrpcClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_images, "BATCH_IMAGES", 1)
+    images = pictures(12)
+    images[2] = ("large", bytes(5 * 2**20))  # more than gRPC takes, unless it is told otherwise
+    results = await all_of(client, images)
+    assert [r.index for r in results if r.error] == [2]
+    assert results[2].error is not None and results[2].error.code == "too_large"
+
+
+async def test_calls_and_streams_are_put_into_the_trace_that_they_are_asked_in(
+    client: GrpcClient, service: Service
+) -> None:
+    place = f"00-{'a' * 32}-{'b' * 16}-01"
+    with tracing.span("asking", place):
+        await client.predict("m", pictures(1))
+        await all_of(client, pictures(1))
+    assert service.traces == [place] * 2
 
 
 async def test_nobody_there(tmp_path: Path) -> None:

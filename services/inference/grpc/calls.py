@@ -1,9 +1,11 @@
 """What every gRPC call brings beside its message, and how a failed one ends."""
 
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import grpc
@@ -21,6 +23,8 @@ from services.inference.metrics import GRPC_SECONDS
 
 logger = logging.getLogger(__name__)
 Context = ServicerContext[Any, Any]
+came: ContextVar[float] = ContextVar("came", default=0.0)
+"""When the call at hand arrived (monotonic seconds), which its own code is told only once its message is here."""
 
 
 class Call:
@@ -35,6 +39,7 @@ class Call:
         sent = self._metadata.get("x-request-id", "")
         self.request_id = sent if 0 < len(sent) <= 64 and sent.isprintable() else new_request_id()
         self.traceparent = self._metadata.get("traceparent", "")
+        self.came = came.get() or time.monotonic()
         current_request_id.set(self.request_id)
 
     def principal(self, permission: Permission) -> Principal:
@@ -51,10 +56,16 @@ class Call:
             return False
         return True
 
-    def deadline(self, default_s: float, longest_s: float) -> Deadline:
-        """The call's own, within bounds; a call that names none gets the default."""
+    @property
+    def ends(self) -> float:
+        """The moment (monotonic seconds) of the caller's own deadline; infinity without one."""
         remaining = self._context.time_remaining()
-        return Deadline.after(default_s if remaining is None else min(remaining, longest_s))
+        return math.inf if remaining is None else time.monotonic() + remaining
+
+    def deadline(self, default_s: float, longest_s: float) -> Deadline:
+        """The call's own, within bounds; a call that names none gets the default. Both count from its arrival."""
+        own = self.ends
+        return Deadline(self.came + default_s if own == math.inf else min(own, self.came + longest_s))
 
     async def abort(self, error: AimicError) -> NoReturn:
         """End the call with the error's code; the problem and the request id are trailing metadata."""

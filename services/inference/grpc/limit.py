@@ -18,14 +18,17 @@ Behaviour = Callable[[Any, Context], Awaitable[Any]]
 class Limit(ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Turns calls of `methods` (`/service/method`) away while `most` of them are being answered; others come through.
 
-    Decided before the message is read, so that turning away costs next to nothing.
+    Decided before the message is read, so that turning away costs next to nothing. An open stream is no call that is
+    being answered, since it may be silent for hours: `streams` of them may be open, and what one asks is bounded by its
+    places (`places.py`) and the data plane's own admission.
     """
 
-    def __init__(self, most: int, methods: Collection[str], authenticator: Authenticator) -> None:
-        self._most = most
+    def __init__(self, most: int, streams: int, methods: Collection[str], authenticator: Authenticator) -> None:
+        self._most = {False: most, True: streams}
         self._methods = frozenset(methods)
         self._authenticator = authenticator
-        self._now = 0
+        self._now = {False: 0, True: 0}
+        """Calls with one message, and streams."""
 
     async def intercept_service(
         self,
@@ -36,7 +39,7 @@ class Limit(ServerInterceptor):  # type: ignore[type-arg]  # generic in the stub
         handler, method = await continuation(handler_call_details), handler_call_details.method
         if method not in self._methods:
             return handler
-        if self._now >= self._most:
+        if any(self._now[kind] >= self._most[kind] for kind in {False, handler.request_streaming}):
             REJECTED.labels("overloaded").inc()
             GRPC_SECONDS.labels(method.rpartition("/")[2], OverloadedError.grpc_code).observe(0)
             return grpc.stream_stream_rpc_method_handler(self._turn_away)
@@ -44,19 +47,21 @@ class Limit(ServerInterceptor):  # type: ignore[type-arg]  # generic in the stub
 
     def _counted(self, handler: Handler) -> Handler:
         """The same, counted from when its message is there: who never sends it holds no place."""
-        streams = handler.request_streaming
+        streams = bool(handler.request_streaming)
         answer = cast(Behaviour, handler.stream_stream if streams else handler.unary_unary)
 
         async def counted(asked: Any, context: Context) -> Any:
-            self._now += 1
+            self._now[streams] += 1
             try:
                 return await answer(asked, context)
             finally:
-                self._now -= 1
+                self._now[streams] -= 1
 
         form = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
         return form(counted, handler.request_deserializer, handler.response_serializer)
 
     async def _turn_away(self, _requests: Any, context: Context) -> None:
-        error = OverloadedError(f"{self._now} calls are being answered already. Ask again in a moment.")
+        calls, streams = self._now[False], self._now[True]
+        said = f"{calls} calls are being answered" if calls >= self._most[False] else f"{streams} streams are open"
+        error = OverloadedError(f"{said} already. Ask again in a moment.")
         await Call(context, self._authenticator).abort(error)

@@ -9,16 +9,23 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 from aimic.errors import OverloadedError
 from services.inference.metrics import REJECTED
 
-PATIENCE_S = 5.0
+PATIENCE_S = 8.0
 """How long a call waits for a place."""
+UPLOAD_S = 5.0
+"""A call keeps its place so long for its first message while others wait: it may be large and on its way, since gRPC
+tells nobody how much of it is here. Less than those others' patience, so that who sends nothing costs them a while."""
 QUIET_S = 1.0
-"""A call that has a place and sends nothing, or slowly, keeps it so long while another waits to send something."""
+"""A stream that was answered and sends nothing more keeps its place so long while another waits to send something."""
 LONG_QUIET_S = 10.0
 """And so long while another only waits in case its caller sends something: a stream."""
+
+
+Waiting: TypeAlias = "deque[asyncio.Future[None]]"
 
 
 class Caller:
@@ -27,7 +34,12 @@ class Caller:
     def __init__(self) -> None:
         self.working = 0
         """Messages of it that are not answered yet."""
+        self.was_answered = False
         self.quiet_since = 0.0
+
+    def may_be_quiet_s(self, quiet_s: float) -> float:
+        """How long it keeps a place while it sends no whole message, where who was answered has `quiet_s`."""
+        return quiet_s if self.was_answered else max(quiet_s, UPLOAD_S)
 
 
 class Place:
@@ -51,6 +63,7 @@ class Place:
         """It is answered, or doesn't come."""
         if self.is_filled:
             self.caller.working -= 1
+            self.caller.was_answered = True
             self.caller.quiet_since = self._places.clock()
         self._places._resize(self, 0)
 
@@ -63,13 +76,20 @@ class Places:
         self._limit = limit
         self._message = message
         self._held = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._calls: Waiting = deque()
+        self._streams: Waiting = deque()
+        self._last: Waiting = self._streams
+        """Whose turn was last. Calls and streams take turns: of streams any number may wait, for as long as they like,
+        and calls that come without end must not keep a stream waiting for ever either."""
         self._reading: set[Place] = set()
 
     async def take(self, caller: Caller, *, streaming: bool) -> Place:
         """A place, in turn. OverloadedError when a call that isn't `streaming` waited in vain."""
-        if self._waiting or not self._has_room():
-            await self._turn(LONG_QUIET_S if streaming else QUIET_S, math.inf if streaming else PATIENCE_S)
+        if self._calls or self._streams or not self._has_room():
+            if streaming:
+                await self._turn(self._streams, LONG_QUIET_S, math.inf)
+            else:
+                await self._turn(self._calls, QUIET_S, PATIENCE_S)
         else:
             self._held += self._message
         place = Place(self, caller, self._message)
@@ -80,9 +100,9 @@ class Places:
     def _has_room(self) -> bool:
         return not self._held or self._held + self._message <= self._limit
 
-    async def _turn(self, quiet_s: float, patience_s: float) -> None:
+    async def _turn(self, queue: Waiting, quiet_s: float, patience_s: float) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        queue.append(turn)
         ends = self.clock() + patience_s
         try:
             while not turn.done():
@@ -91,29 +111,30 @@ class Places:
                     raise self._refusal()
                 await asyncio.wait({turn}, timeout=max(pause, 0.01))
         except BaseException:
-            self._leave(turn)
+            self._leave(queue, turn)
             raise
 
-    def _leave(self, turn: "asyncio.Future[None]") -> None:
+    def _leave(self, queue: Waiting, turn: "asyncio.Future[None]") -> None:
         if turn.done():  # it came at the moment when nobody waited any more
             self._free(self._message)
         else:
             turn.cancel()
-            self._waiting.remove(turn)
+            queue.remove(turn)
 
     def _end_the_quiet(self, quiet_s: float) -> float:
-        """Take its place from the call that was quiet the longest, if it was for `quiet_s`; seconds until one will be.
+        """Take its place from the call that was quiet the longest, if that was too long; seconds until one's will be.
 
-        Who has messages in work is not quiet: it waits for us.
+        Too long is `quiet_s` for who was answered before. Who has messages in work is not quiet: it waits for us.
         """
         quiet = [place for place in self._reading if place.limit is not None and not place.caller.working]
         if not quiet:
             return QUIET_S
-        longest = min(quiet, key=lambda place: place.caller.quiet_since)
-        left = longest.caller.quiet_since + quiet_s - self.clock()
-        if left <= 0 and longest.limit is not None:
-            longest.limit.reschedule(asyncio.get_running_loop().time())
-            self._reading.discard(longest)  # not twice; it holds its bytes until it is really over
+        ends = {place: place.caller.quiet_since + place.caller.may_be_quiet_s(quiet_s) for place in quiet}
+        first = min(quiet, key=ends.__getitem__)
+        left = ends[first] - self.clock()
+        if left <= 0 and first.limit is not None:
+            first.limit.reschedule(asyncio.get_running_loop().time())
+            self._reading.discard(first)  # not twice; it holds its bytes until it is really over
         return max(left, QUIET_S / 10)
 
     def _resize(self, place: Place, size: int) -> None:
@@ -123,8 +144,10 @@ class Places:
 
     def _free(self, size: int) -> None:
         self._held -= size
-        while self._waiting and self._has_room():
-            turn = self._waiting.popleft()
+        while (self._calls or self._streams) and self._has_room():
+            other = self._streams if self._last is self._calls else self._calls
+            self._last = other or self._last
+            turn = self._last.popleft()
             self._held += self._message
             turn.set_result(None)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from inspect import isasyncgen
 from typing import Any, Generic, Self, TypeVar
 
@@ -9,25 +10,40 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from aimic.auth import Authenticator
-from aimic.errors import AimicError, InvalidInputError, OverloadedError
+from aimic.errors import AimicError, InvalidInputError, OverloadedError, TooLargeError
 from services.inference.deadline import Deadline
-from services.inference.grpc.calls import Call, Context
+from services.inference.grpc.calls import Call, Context, came
 from services.inference.grpc.places import Caller, Place, Places
 from services.inference.settings import Settings
 
+HEALTH = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/Server")
+"""Beginnings of the methods by which whoever restarts us asks for our health."""
+_SMALL = 64 * 2**10
+"""Bytes that a message to one of these may have."""
 T = TypeVar("T")
 Handler = Any  # the stubs and gRPC don't agree on a name for it
 Parse = Callable[[bytes], T]
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where the messages of some callers have their places."""
+
+    places: Places
+    most: int
+    """Bytes that one of them may have."""
+    for_streams: bool = True
+    """Whether a stream may wait for its place without an end, as one that is asked now and then does."""
+
+
 class Messages(Generic[T]):
     """What a caller sends, message by message; each has its place until the next is asked for, or longer if `kept`."""
 
-    def __init__(self, context: Context, places: Places, parse: Parse[T], *, streaming: bool) -> None:
+    def __init__(self, context: Context, space: Space, parse: Parse[T], *, streaming: bool) -> None:
         self._context = context
-        self._places = places
+        self._space = space
         self._parse = parse
-        self._streaming = streaming
+        self._streaming = streaming and space.for_streams
         self._caller = Caller()
         self._place: Place | None = None
 
@@ -35,13 +51,15 @@ class Messages(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        """OverloadedError when another needed the place, InvalidInputError when this can't be read."""
+        """OverloadedError when another needed the place, InvalidInputError when this can't be read, TooLargeError."""
         self.let_go()
-        self._place = await self._places.take(self._caller, streaming=self._streaming)
+        self._place = await self._space.places.take(self._caller, streaming=self._streaming)
         raw = await self._read(self._place)
         if raw is None:
             self.let_go()
             raise StopAsyncIteration
+        if len(raw) > self._space.most:
+            raise TooLargeError(f"A message to this method has {self._space.most} bytes at most.")
         self._place.arrived(len(raw))
         try:
             return self._parse(raw)
@@ -81,13 +99,15 @@ class Messages(Generic[T]):
 class Bounded(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # generic only in the stubs
     """Around every method: a place for every message, within the bound on all of them.
 
-    Who shows no valid key (health and reflection ask for none) shares two places with others who don't.
+    Who shows no valid key (reflection asks for none) shares two places with others who don't, and those who ask for our
+    health two more, whoever they are: who is told nothing there restarts us.
     """
 
     def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
         message = settings.inference_request_bytes
-        self._known = Places(settings.inference_body_bytes, message)
-        self._unknown = Places(2 * message, message)
+        self._known = Space(Places(settings.inference_body_bytes, message), message)
+        self._unknown = Space(Places(2 * message, message), message, for_streams=False)
+        self._health = Space(Places(2 * message, message), _SMALL)
         self._authenticator = authenticator
         self._seconds = settings.inference_deadline_s, settings.inference_longest_deadline_s
 
@@ -103,17 +123,20 @@ class Bounded(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # generic o
         make = grpc.stream_stream_rpc_method_handler
         if not handler.response_streaming:
             make = grpc.stream_unary_rpc_method_handler
-        return make(self._behaviour(handler), None, handler.response_serializer)
+        health = handler_call_details.method.startswith(HEALTH)
+        return make(self._behaviour(handler, health), None, handler.response_serializer)
 
-    def _behaviour(self, handler: Any) -> Callable[[Any, Context], Awaitable[Any]]:
+    def _behaviour(self, handler: Any, health: bool) -> Callable[[Any, Context], Awaitable[Any]]:
         work = next(
             filter(None, (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream))
         )
 
         async def behaviour(_: AsyncIterator[bytes], context: Context) -> Any:
             call = Call(context, self._authenticator)
+            came.set(call.came)
             parse = handler.request_deserializer
-            messages = Messages(context, self._places_of(call), parse, streaming=handler.request_streaming)
+            space = self._health if health else self._space_of(call)
+            messages = Messages(context, space, parse, streaming=handler.request_streaming)
             try:
                 request = messages if handler.request_streaming else await self._only(messages, call)
                 return await _carried_out(work(request, context), context)
@@ -124,7 +147,7 @@ class Bounded(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # generic o
 
         return behaviour
 
-    def _places_of(self, call: Call) -> Places:
+    def _space_of(self, call: Call) -> Space:
         return self._known if call.is_known() else self._unknown
 
     async def _only(self, messages: Messages[Any], call: Call) -> Any:

@@ -26,9 +26,10 @@ SERVICE = inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name
 _SERVED = ("", SERVICE, PROTOCOL)
 """The whole server, and each service by its name."""
 _INFERENCES = (f"/{SERVICE}/Predict", f"/{SERVICE}/PredictStream", f"/{PROTOCOL}/ModelInfer")
-_ANSWERED, _CALLS = 192, 256
-"""Inferences that are answered at the same time; and all calls, those whose message is still on its way and health
-among them. More of these get RESOURCE_EXHAUSTED from gRPC itself, which counts them nowhere."""
+_ANSWERED, _STREAMS, _CALLS = 192, 256, 512
+"""Calls that are answered at the same time; streams that are open, however idle; and all together, those whose message
+is still on its way and health among them. More of these get RESOURCE_EXHAUSTED from gRPC itself, which counts them
+nowhere."""
 _STATUS = health_pb2.HealthCheckResponse.ServingStatus
 
 
@@ -40,9 +41,10 @@ class GrpcServer:
         # By name, since the type stubs don't know the asyncio variant.
         self._health = import_module("grpc_health.v1.health").aio.HealthServicer()
         authenticator = Authenticator(settings)
+        limit = Limit(_ANSWERED, _STREAMS, _INFERENCES, authenticator)
         self._server = grpc.aio.server(
             # Who is turned away by the second is so before the first reads a message.
-            interceptors=(Bounded(settings, authenticator), Limit(_ANSWERED, _INFERENCES, authenticator)),
+            interceptors=(Bounded(settings, authenticator), limit),
             options=(
                 ("grpc.max_receive_message_length", settings.inference_request_bytes),
                 ("grpc.max_send_message_length", settings.inference_request_bytes),

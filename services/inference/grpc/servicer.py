@@ -94,8 +94,9 @@ class Servicer(InferenceServicer):
             own = message.deadline_milliseconds / 1000
         else:
             own = self._settings.inference_deadline_s
+        # From now on: a stream may be older than the longest deadline.
         longest = self._settings.inference_longest_deadline_s
-        return Deadline(min(Deadline.after(own).at, call.deadline(longest, longest).at))
+        return Deadline(min(Deadline.after(min(own, longest)).at, call.ends))
 
 
 async def _write(pending: Pending, context: Context) -> None:

@@ -110,8 +110,10 @@ def _images(given: RequestInput, behind: memoryview, most: int) -> list[Image]:
 
 
 def _from_json(declared: Declared, data: Any, most: int) -> list[Image]:
-    declared.images(most)
+    count = declared.images(most)
     values = tensors.flat(data)
+    if declared.name == IMAGES:  # before anything is made of them: of short texts a body has millions
+        tensors.same_number(declared, count, len(values), "elements")
     kinds = set(map(type, values))
     if float in kinds:  # some clients write every number with a fraction
         values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]

@@ -1,7 +1,6 @@
 """inference.GRPCInferenceService: messages in and out; the decisions are the data plane's."""
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from aimic.auth import Authenticator
@@ -78,7 +77,6 @@ class ProtocolServicer(GRPCInferenceServiceServicer):
         self, request: wire.ModelInferRequest, context: Context
     ) -> wire.ModelInferResponse:
         """Classify. A request is answered whole or fails whole."""
-        began = time.monotonic()
         call = Call(context, self._authenticator)
         async with answering(call, "ModelInfer"):
             principal = call.principal(Permission.PREDICT)
@@ -89,7 +87,7 @@ class ProtocolServicer(GRPCInferenceServiceServicer):
             else:  # what would hold up everybody else is done in a thread
                 async with deadline.during("the request was read"):
                     asked = await asyncio.to_thread(asked_of, request, most)
-            limit = until(deadline, began, asked.timeout_s)
+            limit = until(deadline, call.came, asked.timeout_s)
             model, version = request.model_name, request.model_version
             inferred = await infer(self._plane, model, version, asked, limit, call.request_id, principal)
             call.succeeded()

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -22,9 +24,13 @@ from services.inference.rest.calls import deadline_of, needs, unless_gone
 from services.inference.settings import Settings
 
 PREFIX = "/v2"
+MODELS = f"{PREFIX}/models/"
+"""Below it inferences are asked for."""
 _LENGTH = "inference-header-content-length"
 _SMALL = 2**20
-"""Bytes up to which reading a body is quicker than giving it to a thread."""
+"""Bytes up to which reading a body, or packing one, is quicker than giving it to a thread."""
+_AT_ONCE = 2
+"""Large and packed bodies that are read at the same time. What they become meanwhile, no budget has counted yet."""
 _TENSOR: dict[str, Any] = {
     "type": "object",
     "required": ["name", "shape", "datatype"],
@@ -163,6 +169,8 @@ class _Shell:
         self._settings = settings
         self._plane = plane
         self._bodies = bodies
+        # Threads of our own and no semaphore: what a thread does goes on when the deadline of its request has passed.
+        self._readers = ThreadPoolExecutor(_AT_ONCE, "bodies")
 
     async def answer(
         self, request: Request, principal: Principal, model: tuple[str, str], deadline_ms: str | None
@@ -183,24 +191,23 @@ class _Shell:
         body = await self._bodies.whole(request, held)
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
-            body = await asyncio.to_thread(compression.unpacked, body, encoding, self._settings.inference_request_bytes)
+            body = await self._apart(compression.unpacked, body, encoding, self._settings.inference_request_bytes)
             held.instead(len(body))
-        most = self._settings.inference_request_images
-        return await _apart(len(body), asked_of, body, request.headers.get(_LENGTH), most)
+        asked = body, request.headers.get(_LENGTH), self._settings.inference_request_images
+        return asked_of(*asked) if len(body) <= _SMALL else await self._apart(asked_of, *asked)
+
+    async def _apart(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
 
 
 async def _response(body: bytes, length: int | None, encoding: str | None) -> Response:
     headers = {} if length is None else {_LENGTH: str(length)}
     if encoding and len(body) >= compression.WORTH_IT:
         headers["content-encoding"] = encoding
-        body = await _apart(len(body), compression.packed, body, encoding)
+        pack = partial(compression.packed, body, encoding)
+        body = pack() if len(body) <= _SMALL else await asyncio.to_thread(pack)
     headers["vary"] = "accept-encoding"
     return Response(body, 200, headers, "application/json" if length is None else "application/octet-stream")
-
-
-async def _apart(size: int, work: Callable[..., Result], *arguments: Any) -> Result:
-    """What would hold up everybody else is done in a thread."""
-    return work(*arguments) if size <= _SMALL else await asyncio.to_thread(work, *arguments)
 
 
 def _or_503(ready: bool, response: Response) -> bool:

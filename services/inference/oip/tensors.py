@@ -66,13 +66,13 @@ def from_raw(declared: Declared, raw: bytes | memoryview, most: int) -> list[Ima
     count = declared.images(most)
     if declared.name == IMAGES:
         return list(map(EncodedImage, _elements(raw, count)))
-    _same_number(declared, prod(declared.shape), len(raw), "bytes")
+    same_number(declared, prod(declared.shape), len(raw), "bytes")
     return _cut(np.frombuffer(raw, np.uint8), declared)
 
 
 def from_elements(declared: Declared, elements: Sequence[bytes], most: int) -> list[Image]:
     """Images from the elements of a BYTES tensor."""
-    _same_number(declared, declared.images(most), len(elements), "elements")
+    same_number(declared, declared.images(most), len(elements), "elements")
     return list(map(EncodedImage, elements))
 
 
@@ -83,7 +83,7 @@ def from_values(declared: Declared, values: Sequence[int], most: int) -> list[Im
         raise TooLargeError(
             f"{len(values)} pixel values one by one; at most {MOST_VALUES} are taken so. Send them in binary form."
         )
-    _same_number(declared, prod(declared.shape), len(values), "values")
+    same_number(declared, prod(declared.shape), len(values), "values")
     try:
         # As a list: only from that does numpy refuse what doesn't fit; from protobuf's own sequences it takes 256 as 0.
         return _cut(np.array(list(values), np.uint8), declared)
@@ -98,6 +98,14 @@ def flat(nested: Any) -> list[Any]:
             raise InvalidInputError("The data of an input is nested unevenly.")
         nested = list(chain.from_iterable(nested))
     return list(nested)
+
+
+def same_number(declared: Declared, expected: int, found: int, of_what: str) -> None:
+    """InvalidInputError when so many values were found and the shape makes another number."""
+    if expected != found:
+        raise InvalidInputError(
+            f"The shape {list(declared.shape)} of {declared.name!r} makes {expected} {of_what}; {found} were sent."
+        )
 
 
 def _cut(values: NDArray[np.uint8], declared: Declared) -> list[Image]:
@@ -119,10 +127,3 @@ def _elements(raw: bytes | memoryview, count: int) -> list[bytes]:
     if at != len(raw):
         raise InvalidInputError(f"{len(raw) - at} bytes of {IMAGES!r} are left over after its {count} images.")
     return found
-
-
-def _same_number(declared: Declared, expected: int, found: int, of_what: str) -> None:
-    if expected != found:
-        raise InvalidInputError(
-            f"The shape {list(declared.shape)} of {declared.name!r} makes {expected} {of_what}; {found} were sent."
-        )

@@ -10,13 +10,15 @@ from aimic.auth import Authenticator
 from aimic.web import RequestContext
 from services.inference.admission import ByteBudget
 from services.inference.dataplane import DataPlane
+from services.inference.oip.errors import refusal
+from services.inference.oip.rest import MODELS as PROTOCOL_MODELS
 from services.inference.oip.rest import router as protocol_router
 from services.inference.rest import problems
 from services.inference.rest.bodies import Bodies, BodyLimits
 from services.inference.rest.objects import Objects
 from services.inference.rest.references import References, Samples
 from services.inference.rest.routes import PREFIX, router
-from services.inference.rest.shedding import Shedding
+from services.inference.rest.shedding import Shedding, problem
 from services.inference.settings import Settings
 
 
@@ -63,7 +65,7 @@ def application(
     `ready` says whether we should get requests. Without `samples` and `objects`, images can only be sent, not named.
     """
     inner = RequestContext(api(settings, plane, ready, samples, objects), "inference")
-    return Shedding(inner, plane.door, PREFIX)
+    return Shedding(inner, plane.door, {PREFIX: problem, PROTOCOL_MODELS: refusal})
 
 
 def openapi() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from aimic.domain.site import Principal
 from aimic.errors import InvalidInputError, TooLargeError
 from services.inference.admission import ByteBudget
 from services.inference.dataplane import EncodedImage
+from services.inference.rest.calls import unless_gone
 from services.inference.rest.multipart import ImageParts
 from services.inference.rest.references import References
 from services.inference.rest.room import Room
@@ -49,7 +50,7 @@ class Bodies:
         """The images of a raw or multipart body, or those that a JSON body names and `principal` may see, in order.
 
         TooLargeError beyond the request's limits, OverloadedError when the service holds too many bytes,
-        InvalidInputError for a body that isn't what its content type says.
+        InvalidInputError for a body that isn't what its content type says, CallerGoneError.
         """
         held.refuse_declared(request.headers.get("content-length"))
         kind, options = parse_options_header(request.headers.get("content-type", ""))
@@ -61,7 +62,7 @@ class Bodies:
         if kind == b"application/json":
             body = b"".join([piece async for piece in stream])
             room = Room(self._limits.request_images, self._limits.image_bytes, held.more)
-            return await self._references.images(body, request.headers, principal, room)
+            return await unless_gone(request, self._references.images(body, request.headers, principal, room))
         raise InvalidInputError(
             f"A body of type {kind.decode('latin-1')!r} is not taken. Send one image file as it is "
             f"(image/* or application/octet-stream), or several as multipart/form-data parts named {FIELD!r}."

@@ -14,6 +14,7 @@ from aimic.client.problems import error_of
 from aimic.domain.base import Command
 from aimic.domain.site import Principal
 from aimic.errors import CorruptError, ForbiddenError, InvalidInputError, TooLargeError, UnavailableError
+from aimic.telemetry import outgoing
 from services.inference.dataplane import EncodedImage
 from services.inference.rest.objects import Objects
 from services.inference.rest.room import Room
@@ -76,13 +77,13 @@ class Samples:
         """
         if len(wanted.samples) > room.most:
             raise TooLargeError(f"At most {room.most} images are taken in one request. Name them in several requests.")
-        credential = {"authorization": headers["authorization"]} if "authorization" in headers else {}
+        sent = outgoing() | ({"authorization": headers["authorization"]} if "authorization" in headers else {})
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def one(sha256: str) -> EncodedImage:
             path = f"/api/v1/datasets/{quote(wanted.dataset, safe='')}/samples/{sha256}/image"
             async with turns:
-                data = await self._get(path, credential, room.image_bytes, room.hold)
+                data = await self._get(path, sent, room.image_bytes, room.hold)
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise CorruptError(f"Sample {sha256} came with other bytes than it was stored with; it was not used.")
             return EncodedImage(data, sha256)
@@ -98,12 +99,10 @@ class Samples:
         """Let go of connections."""
         await self._http.aclose()
 
-    async def _get(
-        self, path: str, credential: Mapping[str, str], image_bytes: int, hold: Callable[[int], None]
-    ) -> bytes:
+    async def _get(self, path: str, sent: Mapping[str, str], image_bytes: int, hold: Callable[[int], None]) -> bytes:
         pieces, size = [], 0
         try:
-            async with self._http.stream("GET", path, headers=dict(credential)) as answer:
+            async with self._http.stream("GET", path, headers=dict(sent)) as answer:
                 if answer.status_code >= 400:
                     await answer.aread()
                     raise error_of(answer)

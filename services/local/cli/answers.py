@@ -1,20 +1,23 @@
 """The CSV of answers: a row is in the file as soon as its image is answered, and a later run can go on from there."""
 
 import csv
+import errno
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TextIO
 
 from aimic.client.predict_images import printable
-from aimic.domain.prediction import ImageResult
-from aimic.errors import InvalidInputError
+from aimic.domain.prediction import Answer, ImageResult
+from aimic.errors import FullError, InvalidInputError
 
 _BEFORE = ("file", "label")
 _AFTER = ("abstained", "reason", "error", "model", "bundle")
-_ERROR, _MODEL = -3, -2
+_ERROR, _MODEL, _BUNDLE = -3, -2, -1
 _END = "\r\n"
 
 
@@ -27,6 +30,8 @@ class Kept:
     """Those with an answer; images with an error are asked about again."""
     version: int | None
     """The version that answered them; None without rows."""
+    bundle: str | None
+    """And its bundle's hash: another installation, or a later one, may call another model by the same name."""
 
 
 class AnswersFile:
@@ -39,8 +44,10 @@ class AnswersFile:
         self._path = path
         self._kept = kept if kept and kept.rows else None
         self._header = self._kept.header if self._kept else None
+        self._bundle = self._kept.bundle if self._kept else None
         self._early: list[tuple[Path, ImageResult]] = []
         self._file: TextIO | None = None
+        self._failed = False
 
     @property
     def begun(self) -> bool:
@@ -48,8 +55,13 @@ class AnswersFile:
         return self._file is not None
 
     def add(self, file: Path, result: ImageResult) -> None:
-        """Write a row; InvalidInputError when its classes aren't those of the rows before."""
+        """Write a row; InvalidInputError when its bundle or classes aren't those of the rows before, FullError."""
+        with self._in_words():
+            self._add(file, result)
+
+    def _add(self, file: Path, result: ImageResult) -> None:
         if result.answer is not None:
+            self._refuse_another(result.answer)
             shares = tuple(f"p_{safe(label)}" for label in result.answer.probabilities)
             self._columns((*_BEFORE, *shares, *_AFTER))
         if self._header is None:
@@ -58,18 +70,42 @@ class AnswersFile:
         self._write(_row(file, result, len(self._header) - len(_BEFORE) - len(_AFTER)))
 
     def close(self) -> None:
-        """Write what is left, and the file is whole."""
-        if self._early:
-            self._columns((*_BEFORE, *_AFTER))
-        if self._file is not None:
-            self._file.close()
+        """Write what is left, and the file is whole; FullError when it isn't."""
+        with self._in_words():
+            try:
+                if self._early and not self._failed:
+                    self._columns((*_BEFORE, *_AFTER))
+            finally:
+                if self._file is not None:
+                    self._file.close()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._failed:
+                return  # it was told; closing the file tries once more to write what there was no room for
+            self._failed = True
+            raise FullError(
+                f"{self._path} can't be written any more ({error.strerror}). The rows before are kept."
+            ) from error
+
+    def _refuse_another(self, answer: Answer) -> None:
+        self._bundle = self._bundle or answer.bundle_hash
+        if self._bundle != answer.bundle_hash:
+            raise InvalidInputError(
+                f"{self._path} has answers of bundle {self._bundle[:12]}…, but {answer.model}:{answer.version} is "
+                f"bundle {answer.bundle_hash[:12]}… here: another model of the same name. Write to another file. "
+                "It was kept."
+            )
 
     def _columns(self, header: tuple[str, ...]) -> None:
         if self._header is None:
             self._header = header
             early, self._early = self._early, []
             for file, result in early:
-                self.add(file, result)
+                self._add(file, result)
         elif self._header != header:
             raise InvalidInputError("The CSV has other classes than the answers; write to another file. It was kept.")
 
@@ -79,6 +115,19 @@ class AnswersFile:
             self._file = _begun(self._path, self._header, self._kept)
         csv.writer(self._file, lineterminator=_END).writerow(row)
         self._file.flush()
+
+
+def refuse_unwritable(path: Path) -> None:
+    """InvalidInputError, before anything is asked, when no answers can be written to `path`; it stays as it is."""
+    try:
+        if path.is_file():
+            path.open("ab").close()
+        elif path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        elif not path.exists():
+            TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise InvalidInputError(f"--csv: {path} can't be written ({error.strerror}). Nothing was classified.") from None
 
 
 def kept_rows(path: Path, model: str) -> Kept | None:
@@ -98,7 +147,11 @@ def kept_rows(path: Path, model: str) -> Kept | None:
             f"{path} has answers of {', '.join(sorted(models))}. Resume with that model, or write to another file. "
             "It was kept."
         )
-    return Kept(header, rows, int(models.pop().rpartition(":")[2]) if models else None)
+    bundles = {row[_BUNDLE] for row in rows}
+    if len(bundles) > 1:
+        raise InvalidInputError(f"{path} has answers of several bundles; write to another file. It was kept.")
+    version = int(models.pop().rpartition(":")[2]) if models else None
+    return Kept(header, rows, version, bundles.pop() if bundles else None)
 
 
 def _begun(path: Path, header: tuple[str, ...], kept: Kept | None) -> TextIO:
@@ -125,8 +178,8 @@ def _row(file: Path, result: ImageResult, classes: int) -> list[object]:
 
 
 def cell_of(file: Path) -> str:
-    """How a file is named in the CSV."""
-    return safe(printable(str(file)))
+    """How a file is named in the CSV: in full, so that resuming from another folder takes no other file for it."""
+    return safe(printable(str(file.absolute())))
 
 
 def safe(cell: str) -> str:

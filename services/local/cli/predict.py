@@ -1,7 +1,7 @@
 """`aimic predict`: classify images, however many."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, closing, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from aimic.client.predict_images import printable
 from aimic.errors import AimicError, InvalidInputError, NotFoundError
 from aimic.imaging.names import is_ignored
-from services.local.cli.answers import AnswersFile, cell_of, kept_rows
+from services.local.cli.answers import AnswersFile, cell_of, kept_rows, refuse_unwritable
 from services.local.cli.classifying import Progress, Tally
 from services.local.cli.models import reference
 from services.local.cli.session import PATIENCE_S, Json, Server, connect_async, err, show
@@ -38,16 +38,14 @@ def predict(
     tally = Tally(len(files), keep=as_json)
     stopped, status = None, 0
     try:
-        asyncio.run(_classify(name, version, files, server, tally, answers, quiet=as_json))
+        with closing(answers) if answers is not None else nullcontext():
+            asyncio.run(_classify(name, version, files, server, tally, answers, quiet=as_json))
     except KeyboardInterrupt:
         stopped, status = "Stopped.", 130
     except AimicError as error:
         if not tally.done:
             raise
         stopped, status = error.message, 1
-    finally:
-        if answers is not None:
-            answers.close()
     if answers is not None and answers.begun:
         err.print(f"Written: {csv_file}", soft_wrap=True)
     _finish(tally, csv_file, stopped, as_json)
@@ -87,6 +85,7 @@ def _answers(
         return None, files, version
     if not csv_file.absolute().parent.is_dir():
         raise InvalidInputError(f"--csv: there is no folder {csv_file.absolute().parent}. Nothing was classified.")
+    refuse_unwritable(csv_file)
     kept = kept_rows(csv_file, name) if resume else None
     if kept is None or kept.version is None:
         return AnswersFile(csv_file), files, version

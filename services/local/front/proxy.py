@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 import httpx
 from starlette.background import BackgroundTask
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
@@ -30,6 +30,8 @@ _WEBSOCKET_OWN = _HOP_BY_HOP | {
     "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol", "host",
 }  # fmt: skip
 _MAX_WEBSOCKET_BYTES = 256 * 2**20
+_CLIENT_CLOSED_REQUEST = 499
+"""As nginx has it: there is no standard status, since nobody is left to read it."""
 
 
 def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str] = _HOP_BY_HOP) -> list[tuple[str, str]]:
@@ -69,6 +71,8 @@ class Proxy:
         for target in targets:
             try:
                 return await self._ask(target, request)
+            except ClientDisconnect:
+                return Response(status_code=_CLIENT_CLOSED_REQUEST)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # nothing was sent yet: the next may have it
             except httpx.TransportError as error:
@@ -77,20 +81,37 @@ class Proxy:
 
     async def _ask(self, target: str, request: Request) -> Response:
         url = httpx.URL(f"http://{target}{request.scope['raw_path'].decode('ascii')}")
+        passed = asyncio.Event()
         ours = outgoing()  # the same request and trace, and we are in between
         asked = self._client.build_request(
             request.method,
             url.copy_with(query=request.scope["query_string"] or None),
             headers=[*_end_to_end(request.headers.items(), _HOP_BY_HOP | ours.keys()), *ours.items()],
-            content=request.stream() if _has_body(request) else None,
+            content=_body(request, passed) if _has_body(request) else None,
         )
-        answer = await self._client.send(asked, stream=True)
+        if not _has_body(request):
+            passed.set()
+        answer = await self._sent(asked, request, passed)
         response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
         response.raw_headers = [
             (key.lower().encode("latin-1"), value.encode("latin-1"))
             for key, value in _end_to_end(answer.headers.multi_items())
         ]
         return response
+
+    async def _sent(self, asked: httpx.Request, request: Request, passed: asyncio.Event) -> httpx.Response:
+        """The beginning of the answer; ClientDisconnect when the caller leaves before: the service has to know too."""
+        answer = asyncio.create_task(self._client.send(asked, stream=True))
+        left = asyncio.create_task(_left(request, passed))
+        try:
+            await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ClientDisconnect
+            return answer.result()
+        finally:
+            for task in (answer, left):
+                task.cancel()
+            await asyncio.gather(answer, left, return_exceptions=True)
 
     async def websocket(self, socket: WebSocket) -> None:
         """Join a browser's websocket with one to the service behind."""
@@ -120,6 +141,19 @@ class Proxy:
         except (OSError, WebSocketException) as error:
             logger.warning("websocket to %s not joined: %s", target, error)
             await _close(socket, 1013)
+
+
+async def _body(request: Request, passed: asyncio.Event) -> AsyncIterator[bytes]:
+    async for piece in request.stream():
+        yield piece
+    passed.set()
+
+
+async def _left(request: Request, passed: asyncio.Event) -> None:
+    """Returns when the caller has closed the connection. Until the body was passed on, that is told while it is."""
+    await passed.wait()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _away(name: str) -> UnavailableError:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aimic import tracing
 from aimic.client import AsyncClient, Retry, predict_images
 from aimic.client.predict_images import Image
 from aimic.domain.prediction import ImageResult
@@ -44,6 +45,7 @@ class Service:
         self.fault = fault
         self.asked: list[list[str]] = []
         self.paths: list[str] = []
+        self.headers: list[httpx.Headers] = []
         self.at_once = self.most_at_once = 0
         self.version = 1
         self.hold: Callable[[list[str]], float] = lambda _: 0.0
@@ -55,6 +57,7 @@ class Service:
             names = [n.decode() for n in re.findall(rb'filename="([^"]+)"', await request.aread())]
             self.asked.append(names)
             self.paths.append(request.url.path)
+            self.headers.append(request.headers)
             await asyncio.sleep(self.hold(names))
             fault = self.fault(names)
             if isinstance(fault, Exception):
@@ -234,6 +237,31 @@ async def test_predict_answers_all_at_once() -> None:
 async def test_predict_raises_when_nothing_was_answered(fault: httpx.Response | Exception, kind: type) -> None:
     with pytest.raises(kind):
         await Service(lambda _: fault).client().predict("m", pictures(6), deadline_s=5)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>Sign in</html>"),
+        httpx.Response(200, content=b"\xff\xfe"),
+        httpx.Response(200, json={"status": "ok"}),
+        httpx.Response(301, headers={"location": "https://aimic.test/"}),
+    ],
+)
+async def test_what_is_no_answer_of_ours_is_said(answer: httpx.Response) -> None:
+    service = Service(lambda _: answer)
+    with pytest.raises(InvalidInputError, match=rf"at aimic.test \(status {answer.status_code}\) is not AIMIC's"):
+        await service.client().predict("m", pictures(1), deadline_s=5)
+    assert len(service.asked) == 1
+
+
+async def test_each_request_is_put_into_the_trace_that_it_is_asked_in() -> None:
+    service = Service()
+    place = f"00-{'a' * 32}-{'b' * 16}-01"
+    with tracing.span("asking", place):
+        await all_of(service.client(), pictures(4))
+    assert [headers["traceparent"] for headers in service.headers] == [place] * 2
+    assert {headers["authorization"] for headers in service.headers} == {"Bearer key"}
 
 
 async def test_a_server_that_says_nothing_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

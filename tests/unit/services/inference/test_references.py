@@ -1,5 +1,6 @@
 """Images named instead of sent: samples of a data set, got with the caller's own credential."""
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -69,9 +70,9 @@ class Asks:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
-    async def __call__(self, body: Any, key: str = KEY) -> httpx.Response:
+    async def __call__(self, body: Any, key: str = KEY, **more: str) -> httpx.Response:
         path = "/inference/v1/models/cells/predict"
-        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"} | more
         return await self._http.post(path, content=json.dumps(body), headers=headers)
 
 
@@ -91,6 +92,50 @@ async def test_samples_are_answered_like_the_same_images_sent(ask: Asks, ingest:
     assert [result["name"] for result in answer.json()["results"]] == names
     assert all(result["answer"]["label"] for result in answer.json()["results"])
     assert {request.headers["authorization"] for request in ingest.asked} == {f"Bearer {KEY}"}
+
+
+async def test_ingest_is_asked_under_the_same_request_id_and_trace(ask: Asks, ingest: Ingest) -> None:
+    sent = {"x-request-id": "mine", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    await ask({"dataset": "blood", "samples": list(ingest.stored)}, KEY, **sent)
+    for request in ingest.asked:
+        assert sent.items() <= dict(request.headers).items()
+
+
+async def test_who_hangs_up_while_the_images_are_fetched_ends_that(parts: Service) -> None:
+    asked, hang_up = asyncio.Event(), asyncio.Event()
+
+    async def silent(_: httpx.Request) -> httpx.Response:
+        asked.set()
+        await asyncio.sleep(600)
+        raise AssertionError("nobody waits so long")
+
+    body = json.dumps({"dataset": "blood", "samples": ["ab" * 32]}).encode()
+    coming = [{"type": "http.request", "body": body, "more_body": False}]
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        if coming:
+            return coming.pop()
+        await hang_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(silent), base_url="http://ingest")
+    app = application(parts.settings, parts.plane, samples=Samples(http))
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/inference/v1/models/cells/predict",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    call = asyncio.ensure_future(app(scope, receive, send))
+    await asyncio.wait_for(asked.wait(), 60)
+    hang_up.set()
+    await asyncio.wait_for(call, 20)
+    assert statuses[0] == 499
 
 
 async def test_the_callers_credential_is_what_counts(parts: Service, ingest: Ingest, ask: Asks) -> None:

@@ -240,7 +240,15 @@ async def test_a_caller_who_hangs_up_ends_the_work(parts: Service, picture: Pict
     assert model.in_use == 0
 
 
-async def test_what_would_be_turned_away_is_not_even_read(parts: Service, picture: Picture) -> None:
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        (CELLS, {"type", "title", "status", "detail", "code", "request_id", "details"}),
+        ("/v2/models/cells/infer", {"error", "code", "request_id"}),
+        ("/v2/models/cells/versions/1/infer", {"error", "code", "request_id"}),
+    ],
+)
+async def test_what_would_be_turned_away_is_not_even_read(parts: Service, path: str, form: set[str]) -> None:
     class Busy:
         """The data plane of a service that takes nothing more."""
 
@@ -259,10 +267,11 @@ async def test_what_would_be_turned_away_is_not_even_read(parts: Service, pictur
 
     app = application(parts.settings, cast(DataPlane, Busy()))
     headers = [(b"content-type", b"image/png"), (b"x-request-id", b"mine")]
-    await app({"type": "http", "method": "POST", "path": CELLS, "headers": headers}, receive, send)
+    await app({"type": "http", "method": "POST", "path": path, "headers": headers}, receive, send)
     assert sent[0]["status"] == 429
     assert {(b"retry-after", b"7"), (b"x-request-id", b"mine")} <= set(sent[0]["headers"])
-    assert json.loads(sent[1]["body"])["code"] == "overloaded"
+    body = json.loads(sent[1]["body"])
+    assert body["code"] == "overloaded" and body.keys() == form
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         assert (await http.get("/inference/v1/models")).status_code == 200
 

@@ -7,10 +7,12 @@ import pytest
 
 from aimic.domain.prediction import Answer, ImageError, ImageResult
 from aimic.errors import InvalidInputError
-from services.local.cli.answers import AnswersFile, kept_rows
+from services.local.cli.answers import AnswersFile, cell_of, kept_rows
 
 
-def answered(label: str | None = "a", shares: dict[str, float] | None = None, version: int = 1) -> ImageResult:
+def answered(
+    label: str | None = "a", shares: dict[str, float] | None = None, version: int = 1, bundle: str = "ab"
+) -> ImageResult:
     answer = Answer(
         label=label,
         probabilities=shares or {"a": 0.75, "b": 0.25},
@@ -18,7 +20,7 @@ def answered(label: str | None = "a", shares: dict[str, float] | None = None, ve
         reason=None if label else "unsure",
         model="m",
         version=version,
-        bundle_hash="ab",
+        bundle_hash=bundle,
         executor="e",
         request_id="r",
     )
@@ -35,7 +37,7 @@ def lines(path: Path) -> list[str]:
 def write(path: Path, *rows: tuple[str, ImageResult]) -> None:
     answers = AnswersFile(path, kept_rows(path, "m"))
     for name, result in rows:
-        answers.add(Path(name), result)
+        answers.add(Path("/x") / name, result)
     answers.close()
 
 
@@ -46,9 +48,9 @@ def test_every_class_and_no_cell_that_a_spreadsheet_would_run(tmp_path: Path) ->
     write(path, ("+x.png", odd), ("y.txt", BAD), ("z.png", none))
     assert lines(path) == [
         "file,label,p_'=cmd(),p_b,abstained,reason,error,model,bundle",
-        "'+x.png,'=cmd(),0.750000,0.250000,False,,,m:1,ab",
-        "y.txt,,,,,,Not an image.,,",
-        "z.png,,0.500000,0.500000,True,unsure,,m:1,ab",
+        "/x/+x.png,'=cmd(),0.750000,0.250000,False,,,m:1,ab",
+        "/x/y.txt,,,,,,Not an image.,,",
+        "/x/z.png,,0.500000,0.500000,True,unsure,,m:1,ab",
     ]
 
 
@@ -56,10 +58,10 @@ def test_a_row_is_there_at_once_and_bad_files_before_the_first_answer_come_befor
     path = tmp_path / "a.csv"
     path.write_text("an older file")
     answers = AnswersFile(path)
-    answers.add(Path("bad"), BAD)
+    answers.add(Path("/bad"), BAD)
     assert path.read_text() == "an older file"
-    answers.add(Path("good"), answered())
-    assert [line.split(",")[0] for line in lines(path)] == ["file", "bad", "good"]
+    answers.add(Path("/good"), answered())
+    assert [line.split(",")[0] for line in lines(path)] == ["file", "/bad", "/good"]
     answers.close()
 
 
@@ -68,7 +70,7 @@ def test_only_bad_files_are_written_too_and_nothing_at_all_leaves_the_file(tmp_p
     write(path)
     assert not path.exists()
     write(path, ("bad", BAD))
-    assert lines(path) == ["file,label,abstained,reason,error,model,bundle", "bad,,,,Not an image.,,"]
+    assert lines(path) == ["file,label,abstained,reason,error,model,bundle", "/x/bad,,,,Not an image.,,"]
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
@@ -78,10 +80,10 @@ def test_what_is_kept(tmp_path: Path) -> None:
         file.write("cut off,a,0.7")
     kept = kept_rows(path, "m")
     assert kept is not None and kept.version == 7
-    assert [row[0] for row in kept.rows] == ["1", 'odd\n"name", it']
+    assert [row[0] for row in kept.rows] == ["/x/1", '/x/odd\n"name", it']
     write(path, ("bad", answered(version=7)))
     with path.open(newline="") as file:
-        assert [row[0] for row in csv.reader(file)] == ["file", "1", 'odd\n"name", it', "bad"]
+        assert [row[0] for row in csv.reader(file)] == ["file", "/x/1", '/x/odd\n"name", it', "/x/bad"]
     assert [item.name for item in tmp_path.iterdir()] == ["a.csv"]
 
 
@@ -123,3 +125,20 @@ def test_answers_of_another_model_are_not_mixed(tmp_path: Path) -> None:
     write(path, ("1", answered(version=2)))
     with pytest.raises(InvalidInputError, match="has answers of m:2"):
         kept_rows(path, "other")
+
+
+def test_answers_of_another_bundle_are_not_filed_under_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write(path, ("1", answered(bundle="ab")))
+    before = path.read_bytes()
+    with pytest.raises(InvalidInputError, match="has answers of bundle ab…, but m:1 is bundle cd… here"):
+        write(path, ("2", answered(bundle="cd")))
+    assert path.read_bytes() == before
+    path.write_bytes(before + lines(path)[1].replace("/x/1", "/x/2").replace(",ab", ",cd").encode() + b"\r\n")
+    with pytest.raises(InvalidInputError, match="several bundles"):
+        kept_rows(path, "m")
+
+
+def test_a_file_is_named_in_full_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cell_of(Path("1.png")) == str(tmp_path / "1.png")

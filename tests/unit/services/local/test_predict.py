@@ -1,6 +1,7 @@
 """`aimic predict` against a service in the same process: very many files, Ctrl-C, a service that goes away."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -8,13 +9,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from aimic.client import AsyncClient, Retry, predict_images
 from services.local.__main__ import main
-from services.local.cli import classifying, predict
+from services.local.cli import answers, classifying, predict
 
 
 class Service:
@@ -85,9 +87,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_every_file_has_a_row_in_order(service: Service, folder: Path, run: Callable[..., int], tmp_path: Path) -> None:
     (folder / "bad.txt").write_text("x")
-    answers = tmp_path / "answers.csv"
-    assert run("--model", "m", folder, "--csv", answers) == 0
-    said = rows(answers)
+    path = tmp_path / "answers.csv"
+    assert run("--model", "m", folder, "--csv", path) == 0
+    said = rows(path)
     assert [Path(row["file"]).name for row in said] == [f"{number:02}.png" for number in range(20)] + ["bad.txt"]
     assert [row["error"] for row in said] == [""] * 20 + ["No image."]
 
@@ -95,7 +97,7 @@ def test_every_file_has_a_row_in_order(service: Service, folder: Path, run: Call
 def test_ctrl_c_keeps_what_is_answered_and_resuming_asks_for_the_rest(
     service: Service, folder: Path, run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = tmp_path / "answers.csv"
+    path = tmp_path / "answers.csv"
     (folder / "00bad.txt").write_text("x")
 
     def interrupt(number: int) -> None:
@@ -103,9 +105,9 @@ def test_ctrl_c_keeps_what_is_answered_and_resuming_asks_for_the_rest(
             os.kill(os.getpid(), signal.SIGINT)
 
     service.first = interrupt
-    assert run("--model", "m", folder, "--csv", answers) == 130
+    assert run("--model", "m", folder, "--csv", path) == 130
     told = " ".join(capsys.readouterr().err.split())
-    done = [row["file"] for row in rows(answers)]
+    done = [row["file"] for row in rows(path)]
     assert 2 <= len(done) < 20
     assert done == [str(file) for file in sorted(folder.iterdir())][: len(done)]
     assert f"{len(done)} of 21 images were asked about and are kept; the same command with --resume" in told
@@ -113,14 +115,14 @@ def test_ctrl_c_keeps_what_is_answered_and_resuming_asks_for_the_rest(
     service.first = lambda _: None
     service.asked.clear()
     service.paths.clear()
-    assert run("--model", "m", folder, "--csv", answers, "--resume") == 0
+    assert run("--model", "m", folder, "--csv", path, "--resume") == 0
     assert set(service.paths) == {"/inference/v1/models/m/versions/1/predict"}
     assert not {Path(file).name for file in done if not file.endswith("00bad.txt")} & set(service.asked)
-    assert sorted(row["file"] for row in rows(answers)) == [str(file) for file in sorted(folder.iterdir())]
+    assert sorted(row["file"] for row in rows(path)) == [str(file) for file in sorted(folder.iterdir())]
 
     service.asked.clear()
     (folder / "00bad.txt").unlink()
-    assert run("--model", "m", folder, "--csv", answers, "--resume") == 0
+    assert run("--model", "m", folder, "--csv", path, "--resume") == 0
     assert service.asked == []
 
 
@@ -209,6 +211,8 @@ def test_nothing_that_could_be_read_is_an_error(
     [
         (("--resume",), "give it by --csv"),
         (("--csv", "no/such/folder/a.csv"), "there is no folder"),
+        (("--csv", "{}"), "can't be written (Is a directory). Nothing was classified."),
+        (("--csv", "/proc/a.csv"), "can't be written"),
         (("--csv", "{}/old.csv", "--resume", "--model", "m:2"), "has answers of m:1"),
     ],
 )
@@ -233,3 +237,37 @@ def test_the_answers_are_not_among_the_images(service: Service, folder: Path, ru
     assert run("--model", "m", folder, "--csv", folder / "answers.csv") == 0
     assert run("--model", "m", folder, "--csv", folder / "answers.csv", "--resume") == 0
     assert "answers.csv" not in service.asked
+
+
+def test_a_disk_that_fills_up_is_told_with_what_was_kept(
+    service: Service,
+    folder: Path,
+    run: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "answers.csv"
+    real = answers._row
+
+    def row(file: Path, *more: Any) -> list[object]:
+        if file.name == "07.png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(file, *more)
+
+    monkeypatch.setattr(answers, "_row", row)
+    assert run("--model", "m", folder, "--csv", path) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "can't be written any more (No space left on device). The rows before are kept." in told
+    assert "7 of 20 images were asked about and are kept; the same command with --resume asks for the others" in told
+    assert [Path(row["file"]).name for row in rows(path)] == [f"{number:02}.png" for number in range(7)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file on which every write finds the disk full")
+@pytest.mark.parametrize("name", ["a.png", "bad.txt"])
+def test_a_disk_that_is_full_from_the_start_is_an_error_in_words(
+    service: Service, run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    assert run("--model", "m", tmp_path / name, "--csv", "/dev/full") == 1
+    assert "/dev/full can't be written any more (No space left on device)" in " ".join(capsys.readouterr().err.split())

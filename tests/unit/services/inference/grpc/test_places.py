@@ -14,7 +14,8 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is waited for long."""
-    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(module, "UPLOAD_S", 0.02)
     monkeypatch.setattr(module, "QUIET_S", 0.02)
     monkeypatch.setattr(module, "LONG_QUIET_S", 0.02)
 
@@ -121,3 +122,50 @@ async def test_a_call_that_waits_for_our_answer_is_not_quiet() -> None:
     assert await full(places) and not reading.task.done()
     reading.task.cancel()
     other.give_back()
+
+
+async def test_a_call_waits_for_one_stream_at_most_however_many_were_before_it_and_no_stream_for_ever() -> None:
+    places = Places(100, 100)
+    held = await places.take(Caller(), streaming=True)
+    held.arrived(100)
+    streams = [asyncio.create_task(places.take(Caller(), streaming=True)) for _ in range(50)]
+    await asyncio.sleep(0)
+    calls = [asyncio.create_task(places.take(Caller(), streaming=False)) for _ in range(2)]
+    await asyncio.sleep(0)
+    came = []
+    for _ in range(4):
+        held.give_back()
+        (done, _) = await asyncio.wait({*calls, *streams}, return_when=asyncio.FIRST_COMPLETED)
+        (turn,) = done
+        came.append("call" if turn in calls else "stream")
+        (calls if turn in calls else streams).remove(turn)
+        held = turn.result()
+        held.arrived(100)
+    assert came == ["call", "stream", "call", "stream"]
+    for waiting in streams:
+        waiting.cancel()
+    await asyncio.wait(streams)
+
+
+async def test_a_large_message_on_its_way_is_not_cut_off_as_soon_as_somebody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "UPLOAD_S", 600.0)
+    places = Places(100, 100)
+    upload = Reading(await places.take(Caller(), streaming=False))
+    assert await full(places) and not upload.task.done()
+    upload.task.cancel()
+
+
+async def test_a_stream_that_was_answered_makes_room_before_an_upload_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UPLOAD_S", 600.0)
+    places, caller = Places(200, 100), Caller()
+    upload = Reading(await places.take(Caller(), streaming=False))
+    answered = await places.take(caller, streaming=True)
+    answered.arrived(100)
+    answered.give_back()
+    quiet = Reading(await places.take(caller, streaming=True))
+    await asyncio.sleep(0)
+    assert not await full(places) and not upload.task.done()
+    assert await quiet.task == "ended"
+    upload.task.cancel()

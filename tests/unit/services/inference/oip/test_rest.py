@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import struct
+import threading
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -18,7 +20,7 @@ from pydantic import SecretStr
 
 from services.inference.app import Service
 from services.inference.deadline import Deadline
-from services.inference.oip import bodies, models
+from services.inference.oip import bodies, compression, models, rest
 from services.inference.rest.application import application
 from services.inference.settings import Settings
 
@@ -328,6 +330,50 @@ async def test_json_that_would_fill_the_memory_is_refused_unread(
     monkeypatch.setattr(bodies, "MOST_JSON", 1000)
     given = _input(name="pixels", datatype="UINT8", shape=[1, 20, 20, 3], data=[0] * 1200)
     assert is_error(await http.post(INFER, json=given), 413, "binary form")
+
+
+async def test_more_texts_than_images_are_refused_before_any_is_decoded(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    monkeypatch.setattr(bodies, "_decoded", lambda _, text: decoded.append(text))
+    answer = await http.post(INFER, json=_input(shape=[1], data=["aA=="] * 3000))
+    assert is_error(answer, 400, "makes 1 elements; 3000 were sent") and not decoded
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_two_large_bodies_at_most_are_read_at_once_even_if_nobody_waits_for_them_any_more(
+    http: httpx.AsyncClient, picture: Picture, monkeypatch: pytest.MonkeyPatch, until: Any, packed: bool
+) -> None:
+    lock, now, counts = threading.Lock(), 0, [0]
+
+    def slowly(work: Callable[..., Any]) -> Callable[..., Any]:
+        def read(*arguments: Any) -> Any:
+            nonlocal now
+            with lock:
+                now += 1
+                counts.append(now)
+            time.sleep(0.05)
+            with lock:
+                now -= 1
+            return work(*arguments)
+
+        return read
+
+    if packed:
+        monkeypatch.setattr(compression, "unpacked", slowly(compression.unpacked))
+    else:
+        monkeypatch.setattr(rest, "_SMALL", 0)
+        monkeypatch.setattr(rest, "asked_of", slowly(bodies.asked_of))
+    body = json.dumps(asking(picture(1))).encode()
+    coding = {"content-encoding": "gzip"} if packed else {}
+    content = gzip.compress(body) if packed else body
+    hasty = [http.post(INFER, content=content, headers=coding | {"x-deadline-ms": "20"}) for _ in range(4)]
+    assert {answer.status_code for answer in await asyncio.gather(*hasty)} <= {504, 429}
+    answers = await asyncio.gather(*(http.post(INFER, content=content, headers=coding) for _ in range(4)))
+    assert {answer.status_code for answer in answers} == {200}
+    await until(lambda: now == 0)
+    assert max(counts) <= 2
 
 
 async def test_packed_and_plain_bodies_beyond_the_limit_are_refused(http: httpx.AsyncClient, parts: Service) -> None:
