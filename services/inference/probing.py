@@ -205,6 +205,8 @@ class Prober:
             logger.info("a model answers again", extra={"bundle": watch.model})
 
     def _fence(self, watch: Watch) -> None:
+        if self._watches.get(watch.model) is not watch:
+            return  # it runs with another executor meanwhile: what the one before did says nothing of that
         watch.fenced = True
         logger.error("a model does not answer and is fenced", extra={"bundle": watch.model, "cause": watch.cause})
         self._count()

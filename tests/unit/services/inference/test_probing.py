@@ -246,6 +246,21 @@ async def test_a_model_that_is_loaded_anew_starts_without_blame() -> None:
     assert watch.fenced and not prober.watch("ab").fenced
 
 
+async def test_what_the_executor_before_does_is_not_held_against_the_one_that_took_over(
+    tmp_path: Path, shelf: Any, moody: Moody, export: Any, until: Any
+) -> None:
+    async with started(tmp_path, shelf, moody) as parts:
+        await ready(parts, until)
+        times = ProbeTimes(every_s=1.0, again_s=1.0, timeout_s=1.0, failures=1)
+        prober = Prober(moody, parts.plane.catalogue, tmp_path / "bundles", times)
+        before, model = prober.watch(export(1).hash), parts.plane.catalogue.resolve("local", "cells", 1).model
+        assert model is not None
+        prober.watch(export(1).hash)
+        with model.batcher.job(1, Deadline.after(60)) as job:
+            before.stuck()
+            assert not job.over and not before.fenced
+
+
 async def test_what_a_caller_did_wrong_is_not_the_models_fault() -> None:
     def refuses(*_: object) -> NDArray[np.float32]:
         raise InvalidInputError("other pixels")
