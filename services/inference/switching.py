@@ -45,6 +45,8 @@ class _Pending(NamedTuple):
     directory: Path
     model: Model
     again_at: float = 0.0
+    told: str = ""
+    """Why it could not go over, as the log says already."""
 
 
 class Switching:
@@ -115,7 +117,7 @@ class Switching:
             return None
 
     async def _go_over(self, pending: _Pending) -> None:
-        entry, directory, model, _ = pending
+        entry, directory, model, *_ = pending
         bundle_hash, started = entry.bundle_hash, time.monotonic()
         try:
             executor = await asyncio.shield(self._choose(entry, directory))
@@ -125,7 +127,9 @@ class Switching:
                 self._pending.pop(bundle_hash, None)
                 return
         except AimicError as error:
-            logger.warning("eager torch goes on", extra={"bundle": bundle_hash, "cause": error.message})
+            if error.message != pending.told:
+                logger.warning("eager torch goes on", extra={"bundle": bundle_hash, "cause": error.message})
+            pending = pending._replace(told=error.message)
         except Exception:
             logger.exception("eager torch goes on", extra={"bundle": bundle_hash})
         finally:
