@@ -176,6 +176,32 @@ async def test_what_could_not_be_settled_is_tried_again(
         assert measured.times == 3
 
 
+async def test_a_measurement_that_failed_before_a_load_is_not_repeated_at_once(
+    tmp_path: Path,
+    start: Start,
+    measured: Measured,
+    until: Any,
+    picture: Any,
+    shelf: Any,
+    export: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured.gate.set()
+    async with start(tmp_path) as parts:
+        await ready(parts, until)
+        while await _executor(parts, picture(1)) != (1, QUICK):
+            pass
+        monkeypatch.setattr(switching, "_AGAIN_S", 3600)
+        measured.fails = 1
+        shelf.stage(1, "candidate")
+        shelf.put("cells", 2, export(2).file, export(2).hash)
+        while (found := await _executor(parts, picture(1)))[0] == 1:
+            pass
+        reads = parts.reconciler._done
+        await until(lambda: parts.reconciler._done > reads + 3)  # each of them begins what is due
+        assert await _executor(parts, picture(1)) == found == (2, EAGER) and measured.times == 2
+
+
 async def test_without_room_for_both_eager_torch_goes_on(
     tmp_path: Path,
     start: Start,
