@@ -33,6 +33,9 @@ class BundleStore:
         self._directory = directory
         self._registry = registry
         self._limit = limit
+        self._promised: dict[str, int] = {}
+        """Bytes that downloads may take, by the names of their directories."""
+        self._changed = asyncio.Condition()
 
     def prepare(self) -> None:
         """Make the directory and drop what an earlier process left unfinished."""
@@ -78,7 +81,7 @@ class BundleStore:
 
     async def _bring(self, entry: ServingEntry, target: Path, needed: Needed) -> None:
         async def room(size: int) -> None:
-            await self._make_room(_TWICE * size, needed)
+            await self._make_room(work.name, _TWICE * size, needed)
 
         work = self._directory / f".{entry.bundle_hash}.{uuid.uuid4().hex}"
         try:
@@ -90,15 +93,39 @@ class BundleStore:
                 (work / "bundle").rename(target)
         finally:
             await asyncio.to_thread(_remove, work)
+            await self._forget(work.name)
 
-    async def _make_room(self, size: int, needed: Needed) -> None:
-        """Let bundles go that are not needed, the least recently used first, until `size` bytes more are allowed."""
-        while await asyncio.to_thread(self._taken) + size > self._limit:
-            if not await self._let_one_go(needed):
-                raise self._full(
-                    f"{size // _MIB + 1} MiB more would pass the {self._limit // _MIB} MiB that bundles may take, and "
-                    "all that are there serve or are in memory"
-                )
+    async def _make_room(self, work: str, size: int, needed: Needed) -> None:
+        """Promise `size` bytes to the download in `work`, in place of what it has or was promised before.
+
+        Bundles go that are not needed, the least recently used first; then other downloads are waited for, which take
+        twice as much while they go on.
+        """
+        await self._forget(work)
+        async with self._changed:
+            while await self._held(work) + size > self._limit:
+                if await self._let_one_go(needed):
+                    continue
+                if not self._promised:
+                    raise self._full(
+                        f"{size // _MIB + 1} MiB more would pass the {self._limit // _MIB} MiB that bundles may take, "
+                        "and all that are there serve or are in memory"
+                    )
+                await self._changed.wait()
+            self._promised[work] = size
+
+    async def _forget(self, work: str) -> None:
+        """Nothing is promised to this download any more."""
+        async with self._changed:
+            self._promised.pop(work, None)
+            self._changed.notify_all()
+
+    async def _held(self, besides: str) -> int:
+        """Bytes that are taken or promised, without those of the download in `besides`."""
+        promised = dict(self._promised)  # before the look, so that none that ends meanwhile is missed
+        taken = await asyncio.to_thread(self._taken)
+        names = (taken.keys() | promised.keys()) - {besides}
+        return sum(max(taken.get(name, 0), promised.get(name, 0)) for name in names)
 
     async def _let_one_go(self, needed: Needed) -> bool:
         """Remove the bundle that was used longest ago of those that are not needed; False when there is none."""
@@ -109,13 +136,14 @@ class BundleStore:
             await self.discard(leaver)
         return bool(spare)
 
-    def _taken(self) -> int:
-        """Bytes of everything here; what is being fetched or removed counts too."""
-        taken = 0
+    def _taken(self) -> dict[str, int]:
+        """Bytes of everything here by name; what is being fetched or removed counts too."""
+        taken: dict[str, int] = {}
         for place, _, files in os.walk(self._directory):
+            name = "/".join(Path(place).relative_to(self._directory).parts[:1])
             for file in files:
                 with contextlib.suppress(FileNotFoundError):  # it went just now
-                    taken += (Path(place) / file).stat().st_size
+                    taken[name] = taken.get(name, 0) + (Path(place) / file).stat().st_size
         return taken
 
     def _full(self, why: str) -> FullError:

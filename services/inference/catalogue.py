@@ -25,6 +25,8 @@ LOADING = "It is being fetched, checked and measured."
 SOON_S = 15.0
 LATER_S = 600.0
 _MOST_DOUBLINGS = 10
+_TRIES = 4
+"""To load a version, until it is known that it won't be there soon: about a quarter of a minute."""
 
 
 @dataclass(slots=True, eq=False)
@@ -188,11 +190,13 @@ class Catalogue:
     def unsettled(self, *, alone: bool) -> list[Served]:
         """Serving versions that are neither ready nor refused, and for which no earlier one answers.
 
-        `alone`, without the registry, one that could not be fetched keeps nobody waiting for what is here.
+        One that could not be loaded several times, for whatever reason, keeps nobody waiting for what is here; when
+        we are `alone`, without the registry, once is enough. Where nothing else serves it is waited for: there is
+        nothing that such a process could answer.
         """
         waiting = [served for served in self if served.serving and served.state == "loading"]
-        if alone and any(served.serving and served.model is not None for served in self):
-            waiting = [served for served in waiting if not served.failures]
+        if any(served.serving and served.model is not None for served in self):
+            waiting = [served for served in waiting if served.failures < (1 if alone else _TRIES)]
         return [served for served in waiting if self._before(served).model is None]
 
     def _before(self, serving: Served) -> Served:

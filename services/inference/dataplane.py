@@ -98,14 +98,14 @@ class DataPlane:
         started = time.monotonic()
         try:
             named = self._checked(images)
-            with self._admission.room(len(named)) as room:
-                served, ready = await self._model(principal.site, model, version, deadline)
-                self._prober.refuse_fenced(served)
-                with ready.use():
-                    room.work(ready.batcher.pace.image_s, deadline)
-                    source = Source(served.entry, ready.info, ready.loaded.executor, request_id)
-                    results = await self._all(named, ready, source, deadline)
-                    room.answered()
+            # Before there is room for it: who waits for a model to be loaded keeps nobody from those that are.
+            served, ready = await self._model(principal.site, model, version, deadline)
+            self._prober.refuse_fenced(served)
+            with ready.use(), self._admission.room(len(named)) as room:
+                room.work(ready.batcher.pace.image_s, deadline)
+                source = Source(served.entry, ready.info, ready.loaded.executor, request_id)
+                results = await self._all(named, ready, source, deadline)
+                room.answered()
         except AimicError as error:
             if error.code != "overloaded":  # counted where it is decided
                 metrics.REJECTED.labels(error.code).inc()
@@ -211,7 +211,8 @@ class DataPlane:
             if isinstance(image, DecodedImage) and not work.job.over:
                 try:
                     _check_pixels(image.pixels)
-                    work.arrived(index, await asyncio.to_thread(pixels_of, image.pixels, preprocessing))
+                    async with work.deadline.during("the image was resized"):
+                        work.arrived(index, await asyncio.to_thread(pixels_of, image.pixels, preprocessing))
                 except (UnreadableImageError, TooLargeError) as error:
                     work.arrived(index, error)
 

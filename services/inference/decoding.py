@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +134,7 @@ class Decoders:
     ) -> list[Outcome] | None:
         """The outcomes, or None when the process died of them, or took too long over several."""
         async with deadline.during("the image waited to be decoded"):
-            decoder = await self._idle.get()
+            decoder = await self._living()
         question = Question(images, preprocessing)
         task = asyncio.create_task(self._exchange(decoder, question))
         self._running.add(task)
@@ -144,8 +144,14 @@ class Decoders:
                 # Shielded: a caller who leaves must not leave half a frame in the pipe.
                 return await asyncio.shield(task)
         finally:
-            if not task.done():
+            if not task.done() and decoder in self._all:  # else its memory is closed, or somebody else's by now
                 _drop(decoder, question, task)
+
+    async def _living(self) -> Decoder:
+        """The next idle process. One that died while it was idle is replaced: no image did that."""
+        while (decoder := await self._idle.get()).process.returncode is not None:
+            self._later(self._replace(decoder, BrokenPipeError()), "decoder replaced")
+        return decoder
 
     async def _exchange(self, decoder: Decoder, question: Question) -> list[Outcome] | None:
         """A question and its answers; the process is idle again afterwards, or replaced."""
@@ -200,9 +206,12 @@ class Decoders:
             await self._spawn()
         except OSError as error:
             # In the background: the image at hand can be decoded by another process meanwhile.
-            task = asyncio.create_task(self._spawn_later(error), name="decoder wanted")
-            self._missing.add(task)
-            task.add_done_callback(self._missing.discard)
+            self._later(self._spawn_later(error), "decoder wanted")
+
+    def _later(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._missing.add(task)
+        task.add_done_callback(self._missing.discard)
 
     async def _spawn_later(self, error: OSError) -> None:
         """Try until there is a process again: fewer than were asked for would stay fewer for good."""

@@ -9,17 +9,28 @@ from functools import partial
 
 from aimic import faults
 from aimic.domain.model import ServingEntry
-from aimic.errors import AimicError, CorruptError, InvalidInputError, NotFoundError, TooLargeError, UnavailableError
+from aimic.errors import (
+    AimicError,
+    CorruptError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    TooLargeError,
+    UnavailableError,
+)
 from services.inference.bundles import BundleStore
 from services.inference.catalogue import LATER_S, SOON_S, Catalogue, Model, Served
 from services.inference.deadline import Deadline
 from services.inference.memory import Memory, NoRoomError
+from services.inference.metrics import REJECTED
 from services.inference.switching import Switching
 
 logger = logging.getLogger(__name__)
 
 _FINAL = (CorruptError, InvalidInputError, NotFoundError, TooLargeError)
 """Trying again at once would give the same: the version is refused, with the reason."""
+_MOST_WAITING = 256
+"""Requests that may wait for one version to be loaded; all of them come in when it is."""
 
 
 class Loader:
@@ -36,7 +47,8 @@ class Loader:
     async def ensure(self, site: str, name: str, version: int | None, deadline: Deadline) -> tuple[Served, Model]:
         """The version and its model in memory, loading it now if need be.
 
-        NotFoundError for an unknown version; UnavailableError for one that is refused or can't be fetched.
+        NotFoundError for an unknown version; UnavailableError for one that is refused or can't be fetched;
+        OverloadedError when too many wait for it already.
         The caller takes `model.use()` before it awaits anything else.
         """
         while True:
@@ -45,6 +57,8 @@ class Loader:
                 return served, served.model
             if served.retry_at > time.monotonic():
                 raise _cannot(served)
+            if served.waiting >= _MOST_WAITING:
+                raise _too_many(served)
             served.waiting += 1  # so that its model doesn't make room for another before this request had it
             try:
                 async with deadline.during("the model was loaded"):
@@ -174,3 +188,12 @@ def _cannot(served: Served) -> UnavailableError:
     wait = max(1.0, served.retry_at - time.monotonic())
     words = "is refused" if served.state == "refused" else "is not ready"
     return UnavailableError(f"Version {entry.version} of {entry.name} {words}: {served.reason}", retry_after_s=wait)
+
+
+def _too_many(served: Served) -> OverloadedError:
+    REJECTED.labels("overloaded").inc()
+    return OverloadedError(
+        f"{served.waiting} requests wait for version {served.entry.version} of {served.entry.name} to be loaded, so "
+        "yours was not taken. Ask again in a few seconds.",
+        retry_after_s=5,
+    )

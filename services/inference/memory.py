@@ -88,9 +88,7 @@ class Memory:
             before = self._models.get(bundle_hash)
             if before is None or before.loaded.executor == executor:
                 return
-            held = list(self._models.values())
-            if _bytes(held) + before.loaded.memory_bytes > self._limit_bytes:
-                raise self._no_room(held, before.loaded.memory_bytes)
+            await self._make_room_twice(bundle_hash, before.loaded.memory_bytes)
             self._switches += 1
             name = f"{bundle_hash}_{self._switches}"
             info, loaded = await self._load(directory, bundle_hash, executor, name)
@@ -149,9 +147,22 @@ class Memory:
             else:
                 await asyncio.sleep(_MOMENT_S)  # until those who waited for it have used it
 
+    async def _make_room_twice(self, bundle_hash: str, needed: int) -> None:
+        """As _make_room, for one that is in memory already and stays."""
+        while _bytes(self._models.values()) + needed > self._limit_bytes:
+            held = self._models.items()
+            staying = [model for each, model in held if each == bundle_hash or self._catalogue.pinned(each)]
+            if _bytes(staying) + needed > self._limit_bytes:
+                raise self._no_room(staying, needed)
+            leaver = self._least_used(besides=bundle_hash)
+            if leaver is not None:
+                await self._unload(leaver)
+            else:
+                await asyncio.sleep(_MOMENT_S)
+
     def _no_room(self, staying: list[Model], needed: int) -> NoRoomError:
         return NoRoomError(
-            f"It needs {needed // _MIB + 1} MiB of memory. The {len(staying)} models that serve hold "
+            f"It needs {needed // _MIB + 1} MiB of memory. The {len(staying)} models that must stay hold "
             f"{_bytes(staying) // _MIB} of the {self._limit_bytes // _MIB} MiB for models (at most {self._limit}). "
             "What served goes on, and it is tried again by itself: retire what is no longer used, or let the "
             "administrator raise AIMIC_INFERENCE_MODELS and AIMIC_INFERENCE_MODELS_BYTES.",
@@ -162,12 +173,14 @@ class Memory:
         held = self._models.values()
         return len(held) + models > self._limit or _bytes(held) + needed > self._limit_bytes
 
-    def _least_used(self) -> str | None:
-        """Who goes next, rather an idle one; None when all must stay, for now or as long as they serve."""
+    def _least_used(self, besides: str = "") -> str | None:
+        """Who goes next, not `besides`, rather an idle one; None when all must stay, for now or while they serve."""
         free = [
             (model.in_use > 0, model.used_at, bundle_hash)
             for bundle_hash, model in self._models.items()
-            if not self._catalogue.pinned(bundle_hash) and not self._catalogue.awaited(bundle_hash)
+            if bundle_hash != besides
+            and not self._catalogue.pinned(bundle_hash)
+            and not self._catalogue.awaited(bundle_hash)
         ]
         return min(free)[2] if free else None
 

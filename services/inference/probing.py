@@ -56,6 +56,8 @@ class Watch:
     wake: Callable[[], None]
     limit: int
     good_at: float = field(default_factory=time.monotonic)
+    answered_at: float = float("-inf")
+    """When a batch was answered. A probe is no such sign for others: it needs no turn on the lane where they wait."""
     tried_at: float = float("-inf")
     failures: int = 0
     cause: str = ""
@@ -64,7 +66,12 @@ class Watch:
     """A probe that goes on. One that never comes back is the only one of its kind."""
 
     def worked(self) -> None:
-        """It answered."""
+        """It answered a batch."""
+        self.passed()
+        self.answered_at = self.good_at
+
+    def passed(self) -> None:
+        """Nothing is wrong with it."""
         self.good_at, self.failures = time.monotonic(), 0
 
     def failed(self, error: Exception | str) -> None:
@@ -160,7 +167,7 @@ class Prober:
             wrong = _SILENT
         if wrong is None:
             self._good(watch)
-        elif self._progress_since(started):
+        elif wrong is _SILENT and self._progress_since(started):
             metrics.PROBES.labels("waited").inc()  # it is busy with others, which it answers
         else:
             metrics.PROBES.labels("failed").inc()
@@ -188,16 +195,18 @@ class Prober:
         return "its answer to a picture is not what it was when it was made"
 
     def _progress_since(self, moment: float) -> bool:
-        return any(watch.good_at > moment for watch in self._watches.values())
+        return any(watch.answered_at > moment for watch in self._watches.values())
 
     def _good(self, watch: Watch) -> None:
         metrics.PROBES.labels("passed").inc()
-        watch.worked()
+        watch.passed()
         if watch.fenced:
             watch.fenced = False
             logger.info("a model answers again", extra={"bundle": watch.model})
 
     def _fence(self, watch: Watch) -> None:
+        if self._watches.get(watch.model) is not watch:
+            return  # it runs with another executor meanwhile: what the one before did says nothing of that
         watch.fenced = True
         logger.error("a model does not answer and is fenced", extra={"bundle": watch.model, "cause": watch.cause})
         self._count()

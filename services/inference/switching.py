@@ -45,6 +45,8 @@ class _Pending(NamedTuple):
     directory: Path
     model: Model
     again_at: float = 0.0
+    told: str = ""
+    """Why it could not go over, as the log says already."""
 
 
 class Switching:
@@ -56,6 +58,8 @@ class Switching:
         self._choosing: dict[str, asyncio.Task[str | None]] = {}
         self._going: dict[str, asyncio.Task[None]] = {}
         self._pending: dict[str, _Pending] = {}
+        self._rests: dict[str, float] = {}
+        """Until when nothing is measured for a bundle, after a try that led to nothing."""
 
     async def first(self, entry: ServingEntry, directory: Path, hurry: Callable[[], bool]) -> First:
         """With what to load the entry's bundle, which lies in `directory`; it is measured before unless in a hurry."""
@@ -71,7 +75,8 @@ class Switching:
     def follow(self, entry: ServingEntry, directory: Path, model: Model) -> None:
         """This model was loaded before its executor was settled: it goes over when that is."""
         model.note = FOR_NOW
-        self._pending[entry.bundle_hash] = _Pending(entry, directory, model)
+        again_at = self._rests.get(entry.bundle_hash, 0.0)
+        self._pending[entry.bundle_hash] = _Pending(entry, directory, model, again_at)
         self.step()
 
     def step(self) -> None:
@@ -86,6 +91,7 @@ class Switching:
     def forget(self, bundle_hash: str) -> None:
         """Nobody wants this bundle any longer; what is measured for it ends."""
         self._pending.pop(bundle_hash, None)
+        self._rests.pop(bundle_hash, None)
         for task in (self._going.get(bundle_hash), self._choosing.get(bundle_hash)):
             if task is not None:
                 task.cancel()
@@ -108,14 +114,17 @@ class Switching:
         return task
 
     async def _chosen(self, entry: ServingEntry, directory: Path) -> str | None:
+        bundle_hash, started, executor = entry.bundle_hash, time.monotonic(), None
         try:
-            return await self._executors.of(entry, directory)
+            executor = await self._executors.of(entry, directory)
         except Exception:
-            logger.exception("no executor was chosen; eager torch for now", extra={"bundle": entry.bundle_hash})
-            return None
+            logger.exception("no executor was chosen; eager torch for now", extra={"bundle": bundle_hash})
+        if executor is None:
+            self._rests[bundle_hash] = _rested(started)
+        return executor
 
     async def _go_over(self, pending: _Pending) -> None:
-        entry, directory, model, _ = pending
+        entry, directory, model, *_ = pending
         bundle_hash, started = entry.bundle_hash, time.monotonic()
         try:
             executor = await asyncio.shield(self._choose(entry, directory))
@@ -125,11 +134,19 @@ class Switching:
                 self._pending.pop(bundle_hash, None)
                 return
         except AimicError as error:
-            logger.warning("eager torch goes on", extra={"bundle": bundle_hash, "cause": error.message})
+            if error.message != pending.told:
+                logger.warning("eager torch goes on", extra={"bundle": bundle_hash, "cause": error.message})
+            pending = pending._replace(told=error.message)
         except Exception:
             logger.exception("eager torch goes on", extra={"bundle": bundle_hash})
         finally:
             self._going.pop(bundle_hash, None)
-        rest = max(_AGAIN_S, _REST * (time.monotonic() - started))
         if bundle_hash in self._pending:
-            self._pending[bundle_hash] = pending._replace(again_at=time.monotonic() + rest)
+            again_at = max(_rested(started), self._rests.get(bundle_hash, 0.0))
+            self._pending[bundle_hash] = pending._replace(again_at=again_at)
+
+
+def _rested(started: float) -> float:
+    """When what began then, and led to nothing, may be tried again (monotonic seconds)."""
+    now = time.monotonic()
+    return now + max(_AGAIN_S, _REST * (now - started))

@@ -1,7 +1,9 @@
 """Bundles on the disk: bounded, and none is lost or half there when the disk is full."""
 
+import asyncio
 import errno
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from aimic.domain.model import ServingEntry
 from aimic.errors import FullError
 from aimic.nets import bundle
 from services.inference.bundles import BundleStore
-from services.inference.registry import Registry
+from services.inference.registry import Registry, Room
 
 pytestmark = pytest.mark.anyio
 Make = Callable[..., BundleStore]
@@ -101,3 +103,52 @@ async def test_a_full_disk_costs_what_is_spare_and_then_only_the_newcomer(
     assert {path.name for path in (tmp_path / "bundles").iterdir()} == kept
     await store.fetch(entries[3], {entries[2].bundle_hash}.__contains__)
     assert set(store.hashes()) == {entries[2].bundle_hash, entries[3].bundle_hash}
+
+
+class Halting(Registry):
+    """Hands out a bundle in two halves, with `room` asked before each, as after a connection that broke; the second
+    one once `gate` is set."""
+
+    def __init__(self, shelf: Any) -> None:
+        super().__init__(shelf.http(), 2**30)
+        self.gate = asyncio.Event()
+        self.halves = 0
+        self._files = shelf.files
+
+    async def download(self, entry: ServingEntry, file: Path, room: Room) -> None:
+        whole = self._files[entry.bundle_hash]
+        size = whole.stat().st_size
+        await room(size)
+        file.write_bytes(bytes(size // 2))
+        self.halves += 1
+        await self.gate.wait()
+        await room(size)
+        shutil.copyfile(whole, file)
+
+
+async def test_downloads_at_the_same_time_stay_within_the_limit_together(
+    tmp_path: Path, shelf: Any, entries: list[ServingEntry], export: Any, until: Any
+) -> None:
+    halting = Halting(shelf)
+    store = BundleStore(tmp_path / "bundles", halting, int(3.5 * size_of(export)))
+    store.prepare()
+    fetches = asyncio.gather(*(store.fetch(entry, lambda _: True) for entry in entries[:2]))
+    await until(lambda: halting.halves)
+    with pytest.raises(TimeoutError):
+        await until(lambda: halting.halves == 2, 0.3)
+    halting.gate.set()
+    await fetches  # one after the other they fit
+    assert set(store.hashes()) == {entry.bundle_hash for entry in entries[:2]}
+    await halting.close()
+
+
+async def test_what_came_before_a_connection_broke_is_not_counted_twice(
+    tmp_path: Path, shelf: Any, entries: list[ServingEntry], export: Any
+) -> None:
+    halting = Halting(shelf)
+    halting.gate.set()
+    store = BundleStore(tmp_path / "bundles", halting, int(2.2 * size_of(export)))
+    store.prepare()
+    await store.fetch(entries[0], lambda _: True)
+    assert store.has(entries[0].bundle_hash)
+    await halting.close()

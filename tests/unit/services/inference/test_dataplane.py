@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from aimic.errors import (
 )
 from aimic.nets.calibration import probabilities
 from aimic.nets.preprocessing import to_pixels
+from services.inference import dataplane
 from services.inference.app import Service
 from services.inference.dataplane import DecodedImage, EncodedImage
 from services.inference.deadline import Deadline
@@ -173,6 +175,41 @@ async def test_overload_turns_new_requests_away_with_a_time_to_come_again(
     assert len(refused) == 8
     assert all(error.retry_after_s is not None and error.retry_after_s >= 1 for error in refused)
     assert sum(isinstance(outcome, list) for outcome in outcomes) == 4
+
+
+async def test_who_waits_for_a_model_to_be_loaded_keeps_nobody_from_the_others(
+    tmp_path: Any, running: Any, export: Any, until: Any, shelf_class: Any, picture: Picture
+) -> None:
+    shelf = shelf_class()
+    shelf.put("cells", 1, export(1).file, export(1).hash)
+    shelf.put("cells", 2, export(2).file, export(2).hash, "candidate")
+    async with running(tmp_path, shelf, queue_images=8) as parts:
+        await until(lambda: parts.reconciler.not_ready() is None)
+        shelf.gate = asyncio.Event()
+        waiting = asyncio.create_task(ask(parts, *[picture(1)] * 8, seconds=60, version=2))
+        candidate = parts.plane.catalogue.resolve("local", "cells", 2)
+        await until(lambda: candidate.waiting)
+        assert len(await ask(parts, picture(1))) == 1
+        candidate.waiting += 255
+        with pytest.raises(OverloadedError, match="to be loaded"):
+            await ask(parts, picture(1), version=2)
+        candidate.waiting -= 255
+        shelf.gate.set()
+        assert len(await waiting) == 8
+
+
+async def test_a_deadline_is_kept_while_decoded_images_are_resized(
+    parts: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(pixels: Any, _: Any) -> Any:
+        time.sleep(0.05)
+        return pixels
+
+    monkeypatch.setattr(dataplane, "pixels_of", slow)
+    images = [DecodedImage(np.zeros((64, 64, 3), np.uint8))] * 40
+    with pytest.raises(DeadlineError, match="resized"):
+        await ask(parts, *images, seconds=0.5)
+    assert _at_rest(parts)
 
 
 def _model(parts: Service) -> Any:

@@ -1,14 +1,12 @@
 """Decoding processes: the same pixels as in training, and a process that dies costs one image."""
 
 import asyncio
-import errno
 import io
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -79,44 +77,6 @@ async def test_a_process_that_dies_is_replaced_and_the_image_gets_a_second_one(
     os.kill(victim, signal.SIGKILL)
     assert np.array_equal(await task, to_pixels(picture(1), PREPROCESSING))
     assert pid(decoders) != victim
-
-
-async def test_a_machine_that_has_no_process_to_give_is_asked_again(
-    decoders: Decoders, picture: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await decode(decoders, picture(1))
-    spawn = asyncio.create_subprocess_exec
-    refused: list[tuple[str, ...]] = []
-
-    async def scarce(*command: str, **more: Any) -> asyncio.subprocess.Process:
-        if len(refused) < 2:
-            refused.append(command)
-            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-        return await spawn(*command, **more)
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", scarce)
-    os.kill(pid(decoders), signal.SIGKILL)
-    pixels = await decode(decoders, picture(1))
-    assert np.array_equal(pixels, to_pixels(picture(1), PREPROCESSING))
-    assert len(refused) == 2
-
-
-async def test_closing_ends_the_search_for_a_process(
-    picture: Picture, until: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoders = Decoders(1, 20)
-    await decoders.start()
-
-    async def none(*_: str, **__: Any) -> asyncio.subprocess.Process:
-        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", none)
-    os.kill(pid(decoders), signal.SIGKILL)
-    with pytest.raises(DeadlineError, match="waited"):
-        await decode(decoders, picture(1), 0.5)
-    await until(lambda: decoders._missing)  # its death may be noticed later
-    async with asyncio.timeout(5):
-        await decoders.close()
 
 
 async def test_an_image_that_kills_every_process_is_refused(picture: Picture) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.inference.catalogue import Served
+from services.inference.catalogue import Catalogue, Served
 from tests.unit.services.inference.asking import ask, ready, states
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +126,24 @@ async def test_bundles_of_versions_that_were_retired_meanwhile_go(
     async with running(tmp_path, shelf) as parts:
         await ready(parts, until)
         await until(lambda: [path.name for path in (tmp_path / "bundles").iterdir()] == [export(1).hash])
+
+
+def test_one_that_can_not_be_loaded_keeps_nobody_from_what_is_here(shelf: Any, export: Any) -> None:
+    shelf.put("others", 1, export(2).file, export(2).hash)
+    catalogue = Catalogue()
+    catalogue.apply(tuple(shelf.entries))
+    here, fails = catalogue
+    for _ in range(10):
+        fails.failed("There is no space left on the disk.", refused=False)
+    here.failed("The registry is busy.", refused=False)
+    assert catalogue.unsettled(alone=False) == [here, fails]  # nothing answers yet
+    model: Any = object()
+    here.ready(model)
+    assert catalogue.unsettled(alone=False) == []
+    fails.try_soon()
+    fails.failed("The registry is busy.", refused=False)
+    assert catalogue.unsettled(alone=False) == [fails]  # it may well be there in a moment
+    assert catalogue.unsettled(alone=True) == []
 
 
 def test_failures_of_a_whole_week_are_no_trouble(shelf: Any) -> None:

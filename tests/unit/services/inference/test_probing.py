@@ -169,15 +169,16 @@ async def test_one_model_that_fails_leaves_the_others_and_readiness_alone(
         assert states(parts) == {1: "ready"}
 
 
-class Slow:
-    """A predictor whose turns don't come to the probe."""
+class Busy:
+    """A predictor that fails the probe with `error`, which is by default that its turn doesn't come."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: AimicError | None = None) -> None:
         self.meanwhile: Callable[[], object] = lambda: None
+        self._error = error or DeadlineError("other images took all the time there was")
 
     def predict(self, *_: object) -> NDArray[np.float32]:
         self.meanwhile()
-        raise DeadlineError("other images took all the time there was")
+        raise self._error
 
 
 async def test_a_machine_that_is_busy_with_answers_is_not_fenced(
@@ -185,7 +186,7 @@ async def test_a_machine_that_is_busy_with_answers_is_not_fenced(
 ) -> None:
     async with started(tmp_path, shelf, moody) as parts:
         await ready(parts, until)
-        slow = Slow()
+        slow = Busy()
         times = ProbeTimes(every_s=0.0, again_s=0.0, timeout_s=20.0, failures=1)
         prober = Prober(slow, parts.plane.catalogue, tmp_path / "bundles", times)  # type: ignore[arg-type]
         watch, busy = prober.watch(export(1).hash), prober.watch("another")
@@ -193,6 +194,34 @@ async def test_a_machine_that_is_busy_with_answers_is_not_fenced(
         await prober.step()
         assert not watch.fenced and watch.failures == 0
         slow.meanwhile = lambda: None
+        await prober.step()
+        assert watch.fenced
+
+
+async def test_a_neighbour_whose_probe_passes_hides_nobody_who_hangs(
+    tmp_path: Path, shelf: Any, moody: Moody, export: Any, until: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("services.inference.probing._GRACE_S", 0.05)
+    shelf.put("others", 1, export(2).file, export(2).hash)
+    async with started(tmp_path, shelf, moody) as parts:
+        await until(lambda: [served.state for served in parts.plane.catalogue] == ["ready", "ready"])
+        times = ProbeTimes(every_s=0.0, again_s=0.0, timeout_s=1.0, failures=1)
+        prober = Prober(moody, parts.plane.catalogue, tmp_path / "bundles", times)
+        hangs, _ = prober.watch(export(1).hash), prober.watch(export(2).hash)
+        moody.mood[export(1).hash] = "hangs"
+        await prober.step()
+        assert hangs.fenced
+
+
+async def test_what_surely_failed_is_counted_though_others_are_busy(
+    tmp_path: Path, shelf: Any, moody: Moody, export: Any, until: Any
+) -> None:
+    async with started(tmp_path, shelf, moody) as parts:
+        await ready(parts, until)
+        times = ProbeTimes(every_s=0.0, again_s=0.0, timeout_s=20.0, failures=1)
+        busy = Busy(UnavailableError("The worker died"))
+        prober = Prober(busy, parts.plane.catalogue, tmp_path / "bundles", times)  # type: ignore[arg-type]
+        watch, busy.meanwhile = prober.watch(export(1).hash), prober.watch("another").worked
         await prober.step()
         assert watch.fenced
 
@@ -211,17 +240,32 @@ async def test_a_bundle_that_went_is_no_failure(
 
 async def test_a_model_that_is_loaded_anew_starts_without_blame() -> None:
     times = ProbeTimes(every_s=1.0, again_s=1.0, timeout_s=1.0, failures=1)
-    prober = Prober(Slow(), Catalogue(), Path("/nowhere"), times)  # type: ignore[arg-type]
+    prober = Prober(Busy(), Catalogue(), Path("/nowhere"), times)  # type: ignore[arg-type]
     watch = prober.watch("ab")
     watch.failed(RuntimeError("x"))
     assert watch.fenced and not prober.watch("ab").fenced
+
+
+async def test_what_the_executor_before_does_is_not_held_against_the_one_that_took_over(
+    tmp_path: Path, shelf: Any, moody: Moody, export: Any, until: Any
+) -> None:
+    async with started(tmp_path, shelf, moody) as parts:
+        await ready(parts, until)
+        times = ProbeTimes(every_s=1.0, again_s=1.0, timeout_s=1.0, failures=1)
+        prober = Prober(moody, parts.plane.catalogue, tmp_path / "bundles", times)
+        before, model = prober.watch(export(1).hash), parts.plane.catalogue.resolve("local", "cells", 1).model
+        assert model is not None
+        prober.watch(export(1).hash)
+        with model.batcher.job(1, Deadline.after(60)) as job:
+            before.stuck()
+            assert not job.over and not before.fenced
 
 
 async def test_what_a_caller_did_wrong_is_not_the_models_fault() -> None:
     def refuses(*_: object) -> NDArray[np.float32]:
         raise InvalidInputError("other pixels")
 
-    heard = Prober(Slow(), Catalogue(), Path("/nowhere"), ProbeTimes(1, 1, 1, 1))  # type: ignore[arg-type]
+    heard = Prober(Busy(), Catalogue(), Path("/nowhere"), ProbeTimes(1, 1, 1, 1))  # type: ignore[arg-type]
     watch, lane = heard.watch("ab"), Lane()
     batcher = Batcher("ab" * 32, refuses, lane, watch, limit=4, window_s=0)
     with batcher.job(1, Deadline.after(60)) as job, pytest.raises(InvalidInputError):

@@ -176,19 +176,75 @@ async def test_what_could_not_be_settled_is_tried_again(
         assert measured.times == 3
 
 
+async def test_a_measurement_that_failed_before_a_load_is_not_repeated_at_once(
+    tmp_path: Path,
+    start: Start,
+    measured: Measured,
+    until: Any,
+    picture: Any,
+    shelf: Any,
+    export: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured.gate.set()
+    async with start(tmp_path) as parts:
+        await ready(parts, until)
+        while await _executor(parts, picture(1)) != (1, QUICK):
+            pass
+        monkeypatch.setattr(switching, "_AGAIN_S", 3600)
+        measured.fails = 1
+        shelf.stage(1, "candidate")
+        shelf.put("cells", 2, export(2).file, export(2).hash)
+        while (found := await _executor(parts, picture(1)))[0] == 1:
+            pass
+        reads = parts.reconciler._done
+        await until(lambda: parts.reconciler._done > reads + 3)  # each of them begins what is due
+        assert await _executor(parts, picture(1)) == found == (2, EAGER) and measured.times == 2
+
+
 async def test_without_room_for_both_eager_torch_goes_on(
-    tmp_path: Path, start: Start, measured: Measured, until: Any, picture: Any, export: Any, caplog: Any
+    tmp_path: Path,
+    start: Start,
+    measured: Measured,
+    until: Any,
+    picture: Any,
+    export: Any,
+    caplog: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     size = (export(1).directory / "weights/0.safetensors").stat().st_size
     measured.gate.set()
     async with start(tmp_path, inference_models_bytes=int(1.5 * size)) as parts:
         await ready(parts, until)
-        await until(lambda: "eager torch goes on" in caplog.text)
+        tries, memory = list[str](), parts.plane._loader._memory
+        switch = memory.switch
+
+        async def counted(bundle_hash: str, *how: Any) -> None:
+            tries.append(bundle_hash)
+            await switch(bundle_hash, *how)
+
+        monkeypatch.setattr(memory, "switch", counted)
+        await until(lambda: len(tries) > 3)
+        assert caplog.text.count("eager torch goes on") == 1
         assert (await _executor(parts, picture(1)))[1] == EAGER
         assert len(parts.predictor.loaded()) == 1
     async with start(tmp_path, inference_models_bytes=int(1.5 * size)) as parts:
         await ready(parts, until)
         assert (await _executor(parts, picture(1)))[1] == QUICK
+
+
+async def test_a_candidate_makes_room_for_the_executor_of_what_serves(
+    tmp_path: Path, start: Start, measured: Measured, until: Any, picture: Any, shelf: Any, export: Any
+) -> None:
+    shelf.put("cells", 2, export(2).file, export(2).hash, "candidate")
+    size = (export(1).directory / "weights/0.safetensors").stat().st_size
+    async with start(tmp_path, inference_models_bytes=int(2.5 * size)) as parts:
+        await ready(parts, until)
+        assert await _executor(parts, picture(1), 2) == (2, EAGER)
+        measured.gate.set()
+        served = parts.plane.catalogue.resolve("local", "cells", 1)
+        await until(lambda: served.model is not None and served.model.loaded.executor == QUICK, 15)
+        assert (await _executor(parts, picture(1), 2))[0] == 2
 
 
 async def test_who_is_retired_is_measured_no_longer(
