@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from urllib.parse import urlsplit
 
@@ -33,15 +34,21 @@ _PATH = "/v1/traces"
 
 def exporting_to(service: str, endpoint: str, protocol: str) -> "Exported":
     """Spans of `service`, sent to the OTLP receiver at `endpoint` (`http(s)://host:port`, which gets /v1/traces)."""
-    parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SystemExit(
-            "AIMIC_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_ENDPOINT) is no http(s)://host:port, so traces could go "
-            "nowhere. Correct it, or leave it unset. Nothing was started."
-        )
+    host = _host(endpoint)
     # Its own lines would come with every batch that fails; ours come once (Told).
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    return Exported(service, Told(_exporter(endpoint, protocol), parts.hostname))
+    return Exported(service, Told(_exporter(endpoint, protocol), host))
+
+
+def _host(endpoint: str) -> str:
+    with suppress(ValueError):  # a bracket that isn't closed, or a port that is none
+        parts = urlsplit(endpoint)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts.hostname
+    raise SystemExit(
+        "AIMIC_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_ENDPOINT) is no http(s)://host:port, so traces could go "
+        "nowhere. Correct it, or leave it unset. Nothing was started."
+    )
 
 
 def _exporter(endpoint: str, protocol: str) -> SpanExporter:

@@ -179,7 +179,10 @@ def test_a_loss_is_counted_and_told_once_and_so_is_its_end(caplog: pytest.LogCap
     assert words == ["traces can't be delivered; the work goes on without them", "traces are delivered again"]
 
 
-@pytest.mark.parametrize("endpoint", ["collector:4317", "ftp://collector", "http://", "nonsense"])
+@pytest.mark.parametrize(
+    "endpoint",
+    ["collector:4317", "ftp://collector", "http://", "nonsense", "http://[::1", "http://here:99999", "http://here:x"],
+)
 def test_an_address_that_is_none_is_said_at_the_start(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="AIMIC_OTLP_ENDPOINT"):
         tracing.begin("test", Settings(home=tmp_path, otlp_endpoint=endpoint))
@@ -198,3 +201,19 @@ def test_the_standards_own_variable_counts_after_ours(tmp_path: Path, monkeypatc
     assert (settings.otlp_endpoint, settings.otlp_protocol) == ("http://theirs:4318", "grpc")
     monkeypatch.setenv("AIMIC_OTLP_ENDPOINT", "http://ours:4318")
     assert Settings(home=tmp_path).otlp_endpoint == "http://ours:4318"
+
+
+@pytest.mark.parametrize("protocol", ["http/json", "another"])
+def test_a_protocol_of_the_standard_that_we_do_not_speak_is_said_and_stops_nothing(
+    protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    settings = Settings(home=tmp_path, otlp_endpoint="http://127.0.0.1:1")
+    assert settings.otlp_protocol == "http/protobuf"
+    tracing.begin("test", settings)
+    tracing.end(5)
+    (said,) = [record for record in caplog.records if "isn't spoken here" in record.getMessage()]
+    assert vars(said)["protocol"] == protocol
+    assert not Settings(home=tmp_path, otlp_protocol="http/protobuf").unspoken_protocol()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert not Settings(home=tmp_path).unspoken_protocol()
