@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from aimic import tracing
 from aimic.client.transport import Transport
-from aimic.otlp import EXPORTED, Exported, Told, exporting_to
+from aimic.otlp import EXPORTED, MADE, Exported, Told, exporting_to
 from aimic.settings import Settings
 from aimic.telemetry import exemplar, outgoing, request_id, sane_traceparent, trace_id, traceparent
 
@@ -177,6 +177,22 @@ def test_a_loss_is_counted_and_told_once_and_so_is_its_end(caplog: pytest.LogCap
     assert EXPORTED.labels("sent")._value.get() - before[1] == 1
     words = [record.getMessage() for record in caplog.records]
     assert words == ["traces can't be delivered; the work goes on without them", "traces are delivered again"]
+
+
+def test_what_a_full_queue_drops_is_made_and_never_sent(kept: Kept) -> None:
+    """And what nobody wants recorded is not counted."""
+    before = [MADE._value.get(), *(EXPORTED.labels(result)._value.get() for result in ("sent", "lost"))]
+    kept.go_on.clear()
+    for _ in range(5000):
+        with tracing.span("work"):
+            pass
+    with tracing.span("work", GIVEN[:-1] + "0", "server"):
+        pass
+    kept.go_on.set()
+    tracing.end(60)
+    after = [MADE._value.get(), *(EXPORTED.labels(result)._value.get() for result in ("sent", "lost"))]
+    made, sent, lost = (now - then for now, then in zip(after, before, strict=True))
+    assert (made, sent, lost) == (5000, len(kept.spans), 0) and 0 < sent < 5000
 
 
 @pytest.mark.parametrize(
