@@ -1,14 +1,16 @@
 """Spans by OpenTelemetry's SDK, sent by OTLP over HTTP or gRPC. Imported only where an endpoint is set.
 
 Spans wait in a queue of fixed length, which a thread empties. What the endpoint doesn't take is counted and told once;
-while it is slow, the oldest of a full queue are dropped. Sampling and the queue are set by the standard variables
-(OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE).
+while it is slow, the oldest of a full queue are dropped: they were made (MADE) and are never sent. Sampling and the
+queue are set by the standard variables (OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY, OTEL_RESOURCE_ATTRIBUTES,
+OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE).
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ import requests
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import Counter
 
@@ -24,7 +26,16 @@ from aimic.tracing import MOST_RECORDED, Facts, Kind, Running
 
 logger = logging.getLogger(__name__)
 
-EXPORTED = Counter("aimic_traces_spans_total", "Spans of traces by what became of them: sent or lost", ["result"])
+EXPORTED = Counter(
+    "aimic_traces_spans_total",
+    "Spans of traces that were offered to the receiver, by what became of them: sent or lost",
+    ["result"],
+)
+MADE = Counter(
+    "aimic_traces_spans_made_total",
+    "Spans of traces that ended and are to be sent; those beyond sent and lost wait (2048 at most, as the standard "
+    "has it) or were dropped from a full queue",
+)
 TIMEOUT_S = 5
 _NS = 1_000_000_000
 _KINDS = {kind.name.lower(): kind for kind in trace.SpanKind}
@@ -33,15 +44,21 @@ _PATH = "/v1/traces"
 
 def exporting_to(service: str, endpoint: str, protocol: str) -> "Exported":
     """Spans of `service`, sent to the OTLP receiver at `endpoint` (`http(s)://host:port`, which gets /v1/traces)."""
-    parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SystemExit(
-            "AIMIC_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_ENDPOINT) is no http(s)://host:port, so traces could go "
-            "nowhere. Correct it, or leave it unset. Nothing was started."
-        )
+    host = _host(endpoint)
     # Its own lines would come with every batch that fails; ours come once (Told).
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    return Exported(service, Told(_exporter(endpoint, protocol), parts.hostname))
+    return Exported(service, Told(_exporter(endpoint, protocol), host))
+
+
+def _host(endpoint: str) -> str:
+    with suppress(ValueError):  # a bracket that isn't closed, or a port that is none
+        parts = urlsplit(endpoint)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts.hostname
+    raise SystemExit(
+        "AIMIC_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_ENDPOINT) is no http(s)://host:port, so traces could go "
+        "nowhere. Correct it, or leave it unset. Nothing was started."
+    )
 
 
 def _exporter(endpoint: str, protocol: str) -> SpanExporter:
@@ -85,6 +102,15 @@ class Told(SpanExporter):
         self._inner.shutdown()
 
 
+class Counting(SpanProcessor):
+    """Counts what is to be sent; the queue behind it drops without a word."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """A span is over; one that isn't sampled goes nowhere."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            MADE.inc()
+
+
 class Exported:
     """Makes spans, by a provider that is this process's own and not OpenTelemetry's global one: libraries that would
     trace by themselves (FastAPI does) stay silent."""
@@ -93,6 +119,7 @@ class Exported:
         facts = {"service.name": f"aimic-{service}", "service.version": metadata.version("aimic")}
         # Its own wait at the process's end would hold that up for half a minute.
         self._provider = TracerProvider(resource=Resource.create(facts), shutdown_on_exit=False)
+        self._provider.add_span_processor(Counting())
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("aimic")
 

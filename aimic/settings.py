@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OtlpProtocol = Literal["http/protobuf", "grpc"]
+_PROTOCOLS = get_args(OtlpProtocol)
 
 
 class Settings(BaseSettings):
@@ -63,8 +66,8 @@ class Settings(BaseSettings):
     otlp_endpoint: str = ""
     """`http(s)://host:port` of an OpenTelemetry collector that gets traces; also OTEL_EXPORTER_OTLP_ENDPOINT. Without
     it none are made."""
-    otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
-    """How it is spoken to; also OTEL_EXPORTER_OTLP_PROTOCOL."""
+    otlp_protocol: OtlpProtocol = "http/protobuf"
+    """How it is spoken to; also OTEL_EXPORTER_OTLP_PROTOCOL, when that names one of the two."""
     faults_dir: Path | None = None
     """Of tests only: where aimic/faults.py looks for what should happen at a named step."""
     lease_s: float = Field(30.0, ge=1)
@@ -83,9 +86,13 @@ class Settings(BaseSettings):
         for name in ("otlp_endpoint", "otlp_protocol"):
             # Collectors are set by the standard's own variables for all programs of a cluster.
             standard = os.environ.get(f"OTEL_EXPORTER_{name.upper()}")
-            if standard and not values.get(name):
+            if standard and not values.get(name) and (name != "otlp_protocol" or standard in _PROTOCOLS):
                 values[name] = standard
         return values
+
+    def unspoken_protocol(self) -> str:
+        """The value of OTEL_EXPORTER_OTLP_PROTOCOL that we don't speak, so that it doesn't count; else empty."""
+        return "" if "otlp_protocol" in self.model_fields_set else os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
 
     def key(self) -> str | None:
         """The API key, from the variable or the file; None when neither is set."""

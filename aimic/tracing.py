@@ -6,12 +6,15 @@ Names of files, patients and people never stand in a span: only ids, kinds, coun
 """
 
 import contextvars
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from aimic.settings import Settings
 from aimic.telemetry import sane_traceparent, traceparent
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Facts = Mapping[str, str | int | float | bool]
@@ -77,6 +80,12 @@ def begin(service: str, settings: Settings) -> None:
     if settings.otlp_endpoint:
         from aimic.otlp import exporting_to
 
+        if unspoken := settings.unspoken_protocol():
+            logger.warning(
+                "OTEL_EXPORTER_OTLP_PROTOCOL names a protocol that isn't spoken here; traces go by http/protobuf. "
+                "AIMIC_OTLP_PROTOCOL chooses between http/protobuf and grpc.",
+                extra={"protocol": unspoken[:100]},
+            )
         begin_with(exporting_to(service, settings.otlp_endpoint, settings.otlp_protocol))
 
 

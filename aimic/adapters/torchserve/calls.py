@@ -45,8 +45,8 @@ class Calls:
         answer = self._wires["metrics"].call("GET", "/metrics", time.monotonic() + timeout_s, {})
         return answer.body.decode() if answer.status == 200 else ""
 
-    def _ask_for_token(self, kind: str, key: str) -> None:
-        ends = time.monotonic() + _NEW_TOKEN_S
+    def _ask_for_token(self, kind: str, key: str, timeout_s: float) -> None:
+        ends = time.monotonic() + min(_NEW_TOKEN_S, timeout_s)
         answer = self._wires["management"].call("GET", f"/token?type={kind}", ends, _bearer(key))
         if answer.status != 200:
             raise UnavailableError(f"TorchServe gave no new token: {answer.text}")

@@ -30,7 +30,7 @@ class Fence:
 
     def close(self, now: float, cause: str) -> None:
         """Keep requests away for a while, each time for longer. `cause` says what the program did."""
-        if now - self._opened_at > _STEADY_S:
+        if self.until is None and now - self._opened_at > _STEADY_S:  # it ran; a try that failed is no steady while
             self._closed = 0
         self.until = now + min(_LONGEST_S, self._first_s * 2**self._closed)
         self._closed += 1

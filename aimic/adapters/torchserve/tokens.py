@@ -6,6 +6,8 @@ goes again.
 """
 
 import json
+import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -21,8 +23,9 @@ Keys = dict[str, dict[str, str]]
 class Tokens:
     """The tokens of one TorchServe. Thread-safe."""
 
-    def __init__(self, key_file: Path, minutes: float, ask: Callable[[str, str], None]) -> None:
-        """`ask(kind, key)` makes TorchServe write a new token of that kind, in a short time or not at all."""
+    def __init__(self, key_file: Path, minutes: float, ask: Callable[[str, str, float], None]) -> None:
+        """`ask(kind, key, timeout_s)` makes TorchServe write a new token of that kind, in a short time that is no
+        longer than that, or not at all."""
         self._key_file = key_file
         self._margin = timedelta(minutes=minutes / 2)
         self._ask = ask
@@ -40,15 +43,16 @@ class Tokens:
     def newer(self, kind: str, refused: str, timeout_s: float) -> str:
         """The token after the one that was refused: what another renewed meanwhile, else a new one.
 
-        UnavailableError when there is none within the time.
+        UnavailableError or DeadlineError when there is none within the time.
         """
+        ends = time.monotonic() + timeout_s
         if not self._renewing.acquire(timeout=max(0.0, timeout_s)):
             raise UnavailableError("TorchServe gives no new token in time. Ask again.", retry_after_s=1)
         try:
             with suppress(UnavailableError):  # the file may have vanished: a renewal writes it anew
                 self._read()
             if self.get(kind) == refused:
-                self._renew(kind)
+                self._renew(kind, ends - time.monotonic())
             return self.get(kind)
         finally:
             self._renewing.release()
@@ -58,10 +62,10 @@ class Tokens:
         for kind in KINDS:
             if datetime.now(UTC) >= self.expires(kind) - self._margin:
                 with self._renewing:
-                    self._renew(kind)
+                    self._renew(kind, math.inf)
 
-    def _renew(self, kind: str) -> None:
-        self._ask(kind, self._keys["API"]["key"])
+    def _renew(self, kind: str, timeout_s: float) -> None:
+        self._ask(kind, self._keys["API"]["key"], timeout_s)
         self._read()
 
     def _read(self) -> Keys:

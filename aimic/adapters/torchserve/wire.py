@@ -66,9 +66,10 @@ class Wire:
     def abandon(self, target: str) -> None:
         """End the calls to this target that wait for an answer: there will be none."""
         with self._lock:
-            waiting = [connection for connection, asked in self._asking.items() if asked == target]
-        for connection in waiting:
-            connection.cut()
+            # Within the lock: a moment later the connection may serve another call.
+            for connection, asked in self._asking.items():
+                if asked == target:
+                    connection.cut()
 
     def close(self) -> None:
         """Keep no connection any longer."""
@@ -87,7 +88,7 @@ class Wire:
     def _give_back(self, connection: "_Connection", kept: bool) -> None:
         with self._lock:
             self._asking.pop(connection, None)
-            if kept and not self._closed:
+            if kept and not (self._closed or connection.was_cut):
                 self._idle.append(connection)
                 return
         connection.close()
@@ -97,6 +98,8 @@ class _Connection(HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("torchserve")
         self._path = path
+        self.was_cut = False
+        """Whether it is of no use any longer."""
 
     def within(self, ends: float) -> None:
         """The next step may take until then; a hundredth of a second at least, since none means for ever."""
@@ -106,6 +109,7 @@ class _Connection(HTTPConnection):
 
     def cut(self) -> None:
         """Whoever waits for its answer learns that there is none."""
+        self.was_cut = True
         sock = self.sock
         if sock is not None:
             with suppress(OSError):  # it ended by itself

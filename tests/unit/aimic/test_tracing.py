@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from aimic import tracing
 from aimic.client.transport import Transport
-from aimic.otlp import EXPORTED, Exported, Told, exporting_to
+from aimic.otlp import EXPORTED, MADE, Exported, Told, exporting_to
 from aimic.settings import Settings
 from aimic.telemetry import exemplar, outgoing, request_id, sane_traceparent, trace_id, traceparent
 
@@ -179,7 +179,26 @@ def test_a_loss_is_counted_and_told_once_and_so_is_its_end(caplog: pytest.LogCap
     assert words == ["traces can't be delivered; the work goes on without them", "traces are delivered again"]
 
 
-@pytest.mark.parametrize("endpoint", ["collector:4317", "ftp://collector", "http://", "nonsense"])
+def test_what_a_full_queue_drops_is_made_and_never_sent(kept: Kept) -> None:
+    """And what nobody wants recorded is not counted."""
+    before = [MADE._value.get(), *(EXPORTED.labels(result)._value.get() for result in ("sent", "lost"))]
+    kept.go_on.clear()
+    for _ in range(5000):
+        with tracing.span("work"):
+            pass
+    with tracing.span("work", GIVEN[:-1] + "0", "server"):
+        pass
+    kept.go_on.set()
+    tracing.end(60)
+    after = [MADE._value.get(), *(EXPORTED.labels(result)._value.get() for result in ("sent", "lost"))]
+    made, sent, lost = (now - then for now, then in zip(after, before, strict=True))
+    assert (made, sent, lost) == (5000, len(kept.spans), 0) and 0 < sent < 5000
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["collector:4317", "ftp://collector", "http://", "nonsense", "http://[::1", "http://here:99999", "http://here:x"],
+)
 def test_an_address_that_is_none_is_said_at_the_start(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="AIMIC_OTLP_ENDPOINT"):
         tracing.begin("test", Settings(home=tmp_path, otlp_endpoint=endpoint))
@@ -198,3 +217,19 @@ def test_the_standards_own_variable_counts_after_ours(tmp_path: Path, monkeypatc
     assert (settings.otlp_endpoint, settings.otlp_protocol) == ("http://theirs:4318", "grpc")
     monkeypatch.setenv("AIMIC_OTLP_ENDPOINT", "http://ours:4318")
     assert Settings(home=tmp_path).otlp_endpoint == "http://ours:4318"
+
+
+@pytest.mark.parametrize("protocol", ["http/json", "another"])
+def test_a_protocol_of_the_standard_that_we_do_not_speak_is_said_and_stops_nothing(
+    protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    settings = Settings(home=tmp_path, otlp_endpoint="http://127.0.0.1:1")
+    assert settings.otlp_protocol == "http/protobuf"
+    tracing.begin("test", settings)
+    tracing.end(5)
+    (said,) = [record for record in caplog.records if "isn't spoken here" in record.getMessage()]
+    assert vars(said)["protocol"] == protocol
+    assert not Settings(home=tmp_path, otlp_protocol="http/protobuf").unspoken_protocol()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert not Settings(home=tmp_path).unspoken_protocol()

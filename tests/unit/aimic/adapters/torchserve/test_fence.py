@@ -45,6 +45,18 @@ def test_a_failed_try_counts_as_well() -> None:
     assert fence.until == 30 and "could not be started again" in fence.words
 
 
+def test_what_never_starts_again_waits_longer_each_time() -> None:
+    """However long this machine is up: a fence that was never opened since did not see it run."""
+    fence = Fence(3, within_s=60, first_s=10)
+    now, lengths = 5000.0, []
+    for _ in range(7):
+        fence.close(now, "could not be started again")
+        assert fence.until is not None
+        lengths.append(fence.until - now)
+        now = fence.until + 130
+    assert lengths == [10, 20, 40, 80, 160, 300, 300]
+
+
 def test_a_steady_while_is_forgiven() -> None:
     fence = Fence(2, within_s=60, first_s=10)
     _die(fence, 0, 1)

@@ -18,6 +18,7 @@ class Server:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.asked: list[tuple[str, str]] = []
+        self.times: list[float] = []
         self.keys = {"API": {"key": "api"}}
         self.life = timedelta(minutes=10)
         for kind in KINDS:
@@ -28,7 +29,8 @@ class Server:
         self.keys[kind] = {"key": f"{kind} {len(self.asked)}", "expiration time": ends}
         self.path.write_text(json.dumps(self.keys))
 
-    def ask(self, kind: str, key: str) -> None:
+    def ask(self, kind: str, key: str, timeout_s: float) -> None:
+        self.times.append(timeout_s)
         self.asked.append((kind, key))
         self.write(kind)
 
@@ -65,9 +67,14 @@ def test_a_refused_token_is_renewed_once(tokens: Tokens, server: Server) -> None
     assert server.asked == [("inference", "api")]
 
 
+def test_a_renewal_takes_no_longer_than_its_caller_has(tokens: Tokens, server: Server) -> None:
+    tokens.newer("inference", "inference 0", 0.5)
+    assert 0 < server.times[0] <= 0.5
+
+
 def test_what_another_renewed_is_taken_over(tokens: Tokens, server: Server) -> None:
     assert tokens.get("inference") == "inference 0"
-    server.ask("inference", "another's")
+    server.ask("inference", "another's", 5)
     assert tokens.newer("inference", "inference 0", 5) == "inference 1"
     assert server.asked == [("inference", "another's")]
 
@@ -76,7 +83,7 @@ def test_nobody_waits_for_long(server: Server) -> None:
     """While a renewal hangs, others still have the token they have, and end in time."""
     asked, answered = threading.Event(), threading.Event()
 
-    def hang(_kind: str, _key: str) -> None:
+    def hang(_kind: str, _key: str, _timeout_s: float) -> None:
         asked.set()
         answered.wait(60)
 
