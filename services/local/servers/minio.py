@@ -59,9 +59,11 @@ class Minio(Server):
         )
 
     def not_ready(self) -> str | None:
-        """Its own question for load balancers."""
+        """Its own question for load balancers, which it also answers before it has opened its data: then by a header."""
         try:
-            status = httpx.get(f"{self.endpoint}/minio/health/live", timeout=2, trust_env=False).status_code
+            answer = httpx.get(f"{self.endpoint}/minio/health/live", timeout=2, trust_env=False)
         except httpx.HTTPError as error:
             return type(error).__name__
-        return None if status == httpx.codes.OK else f"it answers {status}"
+        if answer.status_code != httpx.codes.OK:
+            return f"it answers {answer.status_code}"
+        return "it has not opened its data yet" if answer.headers.get("x-minio-server-status") == "offline" else None
