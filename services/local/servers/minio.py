@@ -59,7 +59,7 @@ class Minio(Server):
         )
 
     def not_ready(self) -> str | None:
-        """Its own question for load balancers, which it also answers before it has opened its data: then by a header."""
+        """Its own question for load balancers, which it answers, with a header, before it has opened its data too."""
         try:
             answer = httpx.get(f"{self.endpoint}/minio/health/live", timeout=2, trust_env=False)
         except httpx.HTTPError as error:
