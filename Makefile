@@ -24,20 +24,22 @@ test: ## Install everything that is needed and pass every check and test
 
 .PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving check-pods check-of-serving
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
-# Two lanes for two cores: what runs inside the test process (the ten networks' training too), with the records on
+# Two lanes for two cores: what runs inside the test process, with the records on
 # PostgreSQL, beside the contracts over every adapter and what starts the platform's real processes. Types are checked
-# in the second, so that both take about as long. What is about serving runs with `check-serving`.
+# in the second, so that both take about as long. What is about serving, with the ten
+# networks that are trained to be served, runs with `check-serving`.
 OF_SERVING := tests/unit/aimic/nets tests/unit/aimic/adapters/torchserve tests/unit/services/inference \
-	tests/contract/test_predictor.py tests/integration/test_inference_grpc.py tests/integration/test_inference_process.py
+	tests/contract/test_predictor.py tests/integration/test_inference_grpc.py tests/integration/test_inference_process.py \
+	tests/integration/test_trainer_networks.py
 BESIDES := $(OF_SERVING:%=--ignore=%)
 check-spine: install-dev
 	$(LANES) check-code check-whole
 
 check-code: lint protos-check openapi-check
-	$(PYTEST) $(BESIDES) tests/unit tests/servers/records tests/integration/test_trainer_networks.py
+	$(PYTEST) $(BESIDES) tests/unit tests/servers/records
 
 check-whole: types
-	$(PYTEST) $(BESIDES) -m "not long" tests/contract tests/integration tests/e2e --ignore tests/integration/test_trainer_networks.py
+	$(PYTEST) $(BESIDES) -m "not long" tests/contract tests/integration tests/e2e
 
 # On the real PostgreSQL, Kafka and MinIO, in two lanes again: the tests beside as many histories of faults as fit
 # 8 minutes. Each lane starts servers of its own.
