@@ -17,6 +17,8 @@ from aimic.web import PROBLEMS, problem_of
 STREAMS = re.compile(r"/events$")
 """Event streams last for hours and are counted on their own (progress.py)."""
 _LOOK_S = 2.0
+_A_MOMENT_S = 0.01
+"""Beyond the limit, so that a look that comes at the limit finds it passed."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class _Call:
         return passed > self._patience.slow_answer_s or (passed > self._patience.answer_s and self._hopeless())
 
     def _look_s(self) -> float:
-        return min(_LOOK_S, self._patience.answer_s / 10)
+        limit = self._patience.body_s if self.receiving else self._patience.answer_s
+        return look_s(limit - (self._loop.time() - self._since), min(_LOOK_S, self._patience.answer_s / 10))
 
     async def receive(self) -> Message:
         self.receiving, self._since = True, self._loop.time()
@@ -136,6 +139,11 @@ class _Call:
             return  # its caller has an answer already
         self._began.set()
         await self._send(message)
+
+
+def look_s(left_s: float, often_s: float) -> float:
+    """Seconds until the next look, `left_s` before it is late: a look long after that would add to a caller's wait."""
+    return min(often_s, left_s + _A_MOMENT_S) if left_s > 0 else often_s
 
 
 def _hasty() -> bool:

@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI, Request
 from starlette.responses import StreamingResponse
 
-from services.ingest.admission import Admission, Patience
+from services.ingest.admission import Admission, Patience, look_s
 
 HASTE = Patience(answer_s=0.3, slow_answer_s=5.0, body_s=1.5)
 
@@ -123,3 +123,9 @@ def test_many_at_once_are_shed_before_they_cost_anything() -> None:
         let.set()
 
     _run(app, talk)
+
+
+def test_the_limit_is_looked_at_when_it_passes_and_not_a_whole_look_later() -> None:
+    assert look_s(left_s=12.0, often_s=2.0) == 2.0
+    assert 0.5 < look_s(left_s=0.5, often_s=2.0) < 0.6
+    assert look_s(left_s=-3.0, often_s=2.0) == 2.0  # long work, that is let go on
