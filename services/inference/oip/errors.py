@@ -6,14 +6,13 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from aimic.errors import AimicError, InvalidInputError
 from aimic.telemetry import request_id
 from aimic.web import PROBLEMS, problem_of
 from services.inference.oip.schemas import ProtocolError
-from services.inference.rest.calls import CallerGoneError
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class ProtocolRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
-            except CallerGoneError:
+            except ClientDisconnect:
                 raise
             except Exception as error:
                 return refusal(error)

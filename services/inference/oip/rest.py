@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from aimic.auth import Authenticator
+from aimic.disconnect import unless_gone
 from aimic.domain.site import Permission, Principal
 from aimic.errors import NotFoundError
 from aimic.telemetry import request_id
@@ -20,7 +21,7 @@ from services.inference.oip.errors import ERRORS, ProtocolRoute
 from services.inference.oip.inferring import Asked, infer, until
 from services.inference.oip.schemas import InferResponse, Live, ModelMetadata, ModelReady, Ready, ServerMetadata
 from services.inference.rest.bodies import Bodies, Held
-from services.inference.rest.calls import deadline_of, needs, unless_gone
+from services.inference.rest.calls import deadline_of, needs
 from services.inference.settings import Settings
 
 PREFIX = "/v2"
