@@ -15,7 +15,7 @@ from aimic import tracing
 from aimic.auth import Authenticator, require
 from aimic.domain.site import Permission, Principal
 from aimic.errors import AimicError, OverloadedError
-from aimic.telemetry import exemplar, new_request_id
+from aimic.telemetry import exemplar, sane_request_id
 from aimic.telemetry import request_id as current_request_id
 from services.inference.deadline import Deadline
 from services.inference.grpc.messages import problem_of
@@ -36,8 +36,7 @@ class Call:
         self._metadata = {
             key.lower(): value for key, value in context.invocation_metadata() or () if isinstance(value, str)
         }
-        sent = self._metadata.get("x-request-id", "")
-        self.request_id = sent if 0 < len(sent) <= 64 and sent.isprintable() else new_request_id()
+        self.request_id = sane_request_id(self._metadata.get("x-request-id", ""))
         self.traceparent = self._metadata.get("traceparent", "")
         self.came = came.get() or time.monotonic()
         current_request_id.set(self.request_id)
