@@ -21,6 +21,7 @@ from aimic.telemetry import request_id as current_request_id
 from services.inference.deadline import Deadline
 from services.inference.grpc.messages import problem_of
 from services.inference.metrics import GRPC_SECONDS
+from services.inference.unforeseen import unforeseen
 
 logger = logging.getLogger(__name__)
 Context = ServicerContext[Any, Any]
@@ -90,12 +91,6 @@ class Call:
     def succeeded(self) -> None:
         """Name the request in the trailing metadata of an answer too."""
         self._context.set_trailing_metadata((("x-request-id", self.request_id),))
-
-
-def unforeseen(error: Exception) -> AimicError:
-    """What the caller is told of an error that we didn't expect; the log has the rest."""
-    logger.error("unforeseen error", exc_info=error)
-    return AimicError("Something went wrong on our side. Try again; if it stays, give support the request id.")
 
 
 @asynccontextmanager

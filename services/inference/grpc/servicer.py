@@ -9,10 +9,11 @@ from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceServicer
 from services.inference.dataplane import DataPlane
 from services.inference.deadline import Deadline
-from services.inference.grpc.calls import Call, Context, answering, unforeseen
+from services.inference.grpc.calls import Call, Context, answering
 from services.inference.grpc.messages import images_of, problem_of, reply_of, version_of
 from services.inference.grpc.reading import Messages
 from services.inference.settings import Settings
+from services.inference.unforeseen import unforeseen
 
 READ_AHEAD = 8
 """Requests of one stream that are worked on at the same time."""

@@ -1,6 +1,5 @@
 """Errors in the protocol's REST form: an HTTP status and `{"error": "…"}`."""
 
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,8 +12,7 @@ from aimic.errors import AimicError, InvalidInputError
 from aimic.telemetry import request_id
 from aimic.web import PROBLEMS, problem_of
 from services.inference.oip.schemas import ProtocolError
-
-logger = logging.getLogger(__name__)
+from services.inference.unforeseen import unforeseen
 
 _WORDS = {
     400: "Not an image, or not a valid request",
@@ -67,5 +65,4 @@ def _known(error: Exception) -> AimicError:
         return error
     if isinstance(error, RequestValidationError):
         return InvalidInputError("; ".join(f"{issue['loc'][-1]}: {issue['msg']}" for issue in error.errors()[:5]))
-    logger.error("unforeseen error", exc_info=error)
-    return AimicError("Something went wrong on our side. Try again; if it stays, give support the request id.")
+    return unforeseen(error)

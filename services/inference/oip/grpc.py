@@ -9,13 +9,11 @@ from aimic.rpc.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceServi
 from services.inference.dataplane import DataPlane
 from services.inference.grpc.calls import Context, answering
 from services.inference.oip import models
-from services.inference.oip.inferring import infer, until
+from services.inference.oip.inferring import SMALL, infer, until
 from services.inference.oip.messages import asked_of, metadata_of, response_of
 from services.inference.settings import Settings
 
 SERVICE: str = wire.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-_SMALL = 2**20
-"""Bytes of a message up to which reading it is quicker than giving it to a thread."""
 
 
 class ProtocolServicer(GRPCInferenceServiceServicer):
@@ -74,7 +72,7 @@ class ProtocolServicer(GRPCInferenceServiceServicer):
             principal = call.principal(Permission.PREDICT)
             deadline = call.deadline(self._settings.inference_deadline_s, self._settings.inference_longest_deadline_s)
             most = self._settings.inference_request_images
-            if request.ByteSize() <= _SMALL:
+            if request.ByteSize() <= SMALL:
                 asked = asked_of(request, most)
             else:  # what would hold up everybody else is done in a thread
                 async with deadline.during("the request was read"):

@@ -363,7 +363,7 @@ async def test_two_large_bodies_at_most_are_read_at_once_even_if_nobody_waits_fo
     if packed:
         monkeypatch.setattr(compression, "unpacked", slowly(compression.unpacked))
     else:
-        monkeypatch.setattr(rest, "_SMALL", 0)
+        monkeypatch.setattr(rest, "SMALL", 0)
         monkeypatch.setattr(rest, "asked_of", slowly(bodies.asked_of))
     body = json.dumps(asking(picture(1))).encode()
     coding = {"content-encoding": "gzip"} if packed else {}
