@@ -15,6 +15,7 @@ also where we export no spans of our own."""
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _CURRENT_VERSION_LENGTH = 55
+_LONGEST_ID = 64
 
 _SERVICE: dict[str, str] = {}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -23,6 +24,11 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 def new_request_id() -> str:
     """A fresh id for a request or a unit of background work."""
     return uuid.uuid4().hex
+
+
+def sane_request_id(text: str) -> str:
+    """What a caller sent as its request's id, or a fresh one in place of what would be none in a log or a header."""
+    return text if 0 < len(text) <= _LONGEST_ID and text.isascii() and text.isprintable() else new_request_id()
 
 
 def sane_traceparent(text: str) -> str:

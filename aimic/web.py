@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aimic import tracing
 from aimic.errors import AimicError, InvalidInputError
-from aimic.telemetry import exemplar, new_request_id, request_id, service_name
+from aimic.telemetry import exemplar, request_id, sane_request_id, service_name
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,7 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        sent = headers.get("x-request-id", "")
-        current = sent if 0 < len(sent) <= 64 and sent.isascii() and sent.isprintable() else new_request_id()
+        current = sane_request_id(headers.get("x-request-id", ""))
         token = request_id.set(current)
         facts = {"http.request.method": _method(scope), "aimic.request_id": current}
         try:

@@ -60,7 +60,7 @@ class Executors:
     async def known(self, entry: ServingEntry) -> tuple[bool, str | None]:
         """Whether it is settled, without a measurement, and then the name (None: eager torch)."""
         if self._wish != AUTO:
-            return True, self._allowed(None if self._wish == EAGER else self._wish, entry)
+            return True, self._wished(entry)
         choice = await asyncio.to_thread(self._kept, entry.bundle_hash)
         if choice is None:
             with contextlib.suppress(UnavailableError):  # it may be known to the registry, which is away
@@ -74,28 +74,32 @@ class Executors:
 
         Whether the bundle's own record admits it is seen when it is loaded.
         """
-        return self._allowed(await self._named(entry, directory), entry)
+        if self._wish != AUTO:
+            return self._wished(entry)
+        choice = await self._chosen(entry, directory)
+        return None if choice is None else self._allowed(choice.executor, entry)
 
-    def _allowed(self, name: str | None, entry: ServingEntry) -> str | None:
+    def _wished(self, entry: ServingEntry) -> str | None:
+        return None if self._wish == EAGER else self._allowed(self._wish, entry)
+
+    def _allowed(self, name: str, entry: ServingEntry) -> str | None:
         """Eager torch in place of bfloat16 that nobody approved for this bundle."""
-        if name is None or not reduced(name) or entry.bundle_hash in self._machines.approved:
+        if not reduced(name) or entry.bundle_hash in self._machines.approved:
             return name
         logger.warning("bfloat16 was not approved for this bundle", extra={"bundle": entry.bundle_hash})
         return None
 
-    async def _named(self, entry: ServingEntry, directory: Path) -> str | None:
-        if self._wish != AUTO:
-            return None if self._wish == EAGER else self._wish
+    async def _chosen(self, entry: ServingEntry, directory: Path) -> ExecutorChoice | None:
         kept = await asyncio.to_thread(self._kept, entry.bundle_hash)
         if kept is not None:
-            return kept.executor
+            return kept
         try:
             choice = await self._of_all(entry, directory)
         except UnavailableError as error:
             logger.warning("eager torch for now", extra={"bundle": entry.bundle_hash, "cause": error.message})
             return None
         await asyncio.to_thread(self._keep, choice)
-        return choice.executor
+        return choice
 
     async def _of_all(self, entry: ServingEntry, directory: Path) -> ExecutorChoice:
         """What holds for this class of machines; UnavailableError when that can't be known now."""

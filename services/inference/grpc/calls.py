@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, NoReturn
 
 import grpc
@@ -15,20 +16,21 @@ from aimic import tracing
 from aimic.auth import Authenticator, require
 from aimic.domain.site import Permission, Principal
 from aimic.errors import AimicError, OverloadedError
-from aimic.telemetry import exemplar, new_request_id
+from aimic.telemetry import exemplar, sane_request_id
 from aimic.telemetry import request_id as current_request_id
 from services.inference.deadline import Deadline
 from services.inference.grpc.messages import problem_of
 from services.inference.metrics import GRPC_SECONDS
+from services.inference.unforeseen import unforeseen
 
 logger = logging.getLogger(__name__)
 Context = ServicerContext[Any, Any]
-came: ContextVar[float] = ContextVar("came", default=0.0)
-"""When the call at hand arrived (monotonic seconds), which its own code is told only once its message is here."""
+_current: ContextVar["Call"] = ContextVar("call")
+"""The call at hand, from its arrival on; its own code is told of it only once its message is here."""
 
 
 class Call:
-    """One call: its id, its caller, its deadline."""
+    """One call: its id, its caller, its deadline. Made when it arrives, for everything that is done for it."""
 
     def __init__(self, context: Context, authenticator: Authenticator) -> None:
         self._context = context
@@ -36,25 +38,30 @@ class Call:
         self._metadata = {
             key.lower(): value for key, value in context.invocation_metadata() or () if isinstance(value, str)
         }
-        sent = self._metadata.get("x-request-id", "")
-        self.request_id = sent if 0 < len(sent) <= 64 and sent.isprintable() else new_request_id()
+        self.request_id = sane_request_id(self._metadata.get("x-request-id", ""))
         self.traceparent = self._metadata.get("traceparent", "")
-        self.came = came.get() or time.monotonic()
+        self.came = time.monotonic()
+        """When it arrived (monotonic seconds)."""
         current_request_id.set(self.request_id)
+        _current.set(self)
 
     def principal(self, permission: Permission) -> Principal:
         """Who calls; NotAuthenticatedError or ForbiddenError otherwise."""
-        principal = self._authenticator.authenticate(self._metadata)
-        require(principal, permission)
-        return principal
+        if isinstance(self._caller, AimicError):
+            raise self._caller
+        require(self._caller, permission)
+        return self._caller
 
     def is_known(self) -> bool:
         """Whether the caller may do anything here."""
+        return isinstance(self._caller, Principal)
+
+    @cached_property
+    def _caller(self) -> Principal | AimicError:
         try:
-            self._authenticator.authenticate(self._metadata)
-        except AimicError:
-            return False
-        return True
+            return self._authenticator.authenticate(self._metadata)
+        except AimicError as error:
+            return error
 
     @property
     def ends(self) -> float:
@@ -86,20 +93,15 @@ class Call:
         self._context.set_trailing_metadata((("x-request-id", self.request_id),))
 
 
-def unforeseen(error: Exception) -> AimicError:
-    """What the caller is told of an error that we didn't expect; the log has the rest."""
-    logger.error("unforeseen error", exc_info=error)
-    return AimicError("Something went wrong on our side. Try again; if it stays, give support the request id.")
-
-
 @asynccontextmanager
-async def answering(call: Call, method: str) -> AsyncIterator[None]:
-    """Traces and measures what is inside; any error in it ends the call in our form."""
+async def answering(method: str) -> AsyncIterator[Call]:
+    """The call at hand. What is inside is traced and measured; any error in it ends the call in our form."""
+    call = _current.get()
     started = time.monotonic()
     code = "CANCELLED"
     with tracing.span(method, call.traceparent, "server", {"rpc.system": "grpc", "rpc.method": method}) as span:
         try:
-            yield
+            yield call
             code = "OK"
         except AimicError as error:
             code = error.grpc_code

@@ -6,9 +6,8 @@ from typing import Any, TypeAlias, cast
 import grpc
 from grpc.aio import ServerInterceptor
 
-from aimic.auth import Authenticator
 from aimic.errors import OverloadedError
-from services.inference.grpc.calls import Call, Context
+from services.inference.grpc.calls import Context
 from services.inference.metrics import GRPC_SECONDS, REJECTED
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -20,13 +19,12 @@ class Limit(ServerInterceptor):  # type: ignore[type-arg]  # generic in the stub
 
     Decided before the message is read, so that turning away costs next to nothing. An open stream is no call that is
     being answered, since it may be silent for hours: `streams` of them may be open, and what one asks is bounded by its
-    places (`places.py`) and the data plane's own admission.
+    places (`places.py`) and the data plane's own admission. It stands within `Bounded`, which tells the caller.
     """
 
-    def __init__(self, most: int, streams: int, methods: Collection[str], authenticator: Authenticator) -> None:
+    def __init__(self, most: int, streams: int, methods: Collection[str]) -> None:
         self._most = {False: most, True: streams}
         self._methods = frozenset(methods)
-        self._authenticator = authenticator
         self._now = {False: 0, True: 0}
         """Calls with one message, and streams."""
 
@@ -60,8 +58,7 @@ class Limit(ServerInterceptor):  # type: ignore[type-arg]  # generic in the stub
         form = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
         return form(counted, handler.request_deserializer, handler.response_serializer)
 
-    async def _turn_away(self, _requests: Any, context: Context) -> None:
+    async def _turn_away(self, _requests: Any, _context: Context) -> None:
         calls, streams = self._now[False], self._now[True]
         said = f"{calls} calls are being answered" if calls >= self._most[False] else f"{streams} streams are open"
-        error = OverloadedError(f"{said} already. Ask again in a moment.")
-        await Call(context, self._authenticator).abort(error)
+        raise OverloadedError(f"{said} already. Ask again in a moment.")

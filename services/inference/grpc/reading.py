@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from aimic.auth import Authenticator
 from aimic.errors import AimicError, InvalidInputError, OverloadedError, TooLargeError
 from services.inference.deadline import Deadline
-from services.inference.grpc.calls import Call, Context, came
+from services.inference.grpc.calls import Call, Context
 from services.inference.grpc.places import Caller, Place, Places
 from services.inference.settings import Settings
 
@@ -133,7 +133,6 @@ class Bounded(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # generic o
 
         async def behaviour(_: AsyncIterator[bytes], context: Context) -> Any:
             call = Call(context, self._authenticator)
-            came.set(call.came)
             parse = handler.request_deserializer
             space = self._health if health else self._space_of(call)
             messages = Messages(context, space, parse, streaming=handler.request_streaming)

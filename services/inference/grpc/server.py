@@ -41,7 +41,7 @@ class GrpcServer:
         # By name, since the type stubs don't know the asyncio variant.
         self._health = import_module("grpc_health.v1.health").aio.HealthServicer()
         authenticator = Authenticator(settings)
-        limit = Limit(_ANSWERED, _STREAMS, _INFERENCES, authenticator)
+        limit = Limit(_ANSWERED, _STREAMS, _INFERENCES)
         self._server = grpc.aio.server(
             # Who is turned away by the second is so before the first reads a message.
             interceptors=(Bounded(settings, authenticator), limit),
@@ -53,8 +53,8 @@ class GrpcServer:
             maximum_concurrent_rpcs=_CALLS,
         )
         self._ready = False
-        add_InferenceServicer_to_server(Servicer(settings, authenticator, plane), self._server)
-        protocol = ProtocolServicer(settings, authenticator, plane, lambda: self._ready)
+        add_InferenceServicer_to_server(Servicer(settings, plane), self._server)
+        protocol = ProtocolServicer(settings, plane, lambda: self._ready)
         add_GRPCInferenceServiceServicer_to_server(protocol, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name

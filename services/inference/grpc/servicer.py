@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aimic.auth import Authenticator
 from aimic.domain.site import Permission, Principal
 from aimic.errors import AimicError
 from aimic.rpc.v1 import inference_pb2 as wire
 from aimic.rpc.v1.inference_pb2_grpc import InferenceServicer
 from services.inference.dataplane import DataPlane
 from services.inference.deadline import Deadline
-from services.inference.grpc.calls import Call, Context, answering, unforeseen
+from services.inference.grpc.calls import Call, Context, answering
 from services.inference.grpc.messages import images_of, problem_of, reply_of, version_of
 from services.inference.grpc.reading import Messages
 from services.inference.settings import Settings
+from services.inference.unforeseen import unforeseen
 
 READ_AHEAD = 8
 """Requests of one stream that are worked on at the same time."""
@@ -24,15 +24,13 @@ Pending = asyncio.Queue[asyncio.Task[wire.PredictStreamReply] | None]
 class Servicer(InferenceServicer):
     """Both methods need the permission `predict`."""
 
-    def __init__(self, settings: Settings, authenticator: Authenticator, plane: DataPlane) -> None:
+    def __init__(self, settings: Settings, plane: DataPlane) -> None:
         self._settings = settings
-        self._authenticator = authenticator
         self._plane = plane
 
-    async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictReply:  # noqa: N802
+    async def Predict(self, request: wire.PredictRequest, _context: Context) -> wire.PredictReply:  # noqa: N802
         """All images of one request, in one answer."""
-        call = Call(context, self._authenticator)
-        async with answering(call, "Predict"):
+        async with answering("Predict") as call:
             principal = call.principal(Permission.PREDICT)
             reply = await self._reply(request, principal, self._deadline(call), call.request_id)
             call.succeeded()
@@ -42,8 +40,7 @@ class Servicer(InferenceServicer):
         self, requests: Messages[wire.PredictStreamRequest], context: Context
     ) -> None:
         """A reply or a problem for each request, in their order."""
-        call = Call(context, self._authenticator)
-        async with answering(call, "PredictStream"):
+        async with answering("PredictStream") as call:
             principal = call.principal(Permission.PREDICT)
             pending: Pending = asyncio.Queue(READ_AHEAD)
             async with asyncio.TaskGroup() as group:

@@ -1,21 +1,18 @@
 """Errors in the protocol's REST form: an HTTP status and `{"error": "…"}`."""
 
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from aimic.errors import AimicError, InvalidInputError
 from aimic.telemetry import request_id
 from aimic.web import PROBLEMS, problem_of
 from services.inference.oip.schemas import ProtocolError
-from services.inference.rest.calls import CallerGoneError
-
-logger = logging.getLogger(__name__)
+from services.inference.unforeseen import unforeseen
 
 _WORDS = {
     400: "Not an image, or not a valid request",
@@ -42,7 +39,7 @@ class ProtocolRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
-            except CallerGoneError:
+            except ClientDisconnect:
                 raise
             except Exception as error:
                 return refusal(error)
@@ -68,5 +65,4 @@ def _known(error: Exception) -> AimicError:
         return error
     if isinstance(error, RequestValidationError):
         return InvalidInputError("; ".join(f"{issue['loc'][-1]}: {issue['msg']}" for issue in error.errors()[:5]))
-    logger.error("unforeseen error", exc_info=error)
-    return AimicError("Something went wrong on our side. Try again; if it stays, give support the request id.")
+    return unforeseen(error)

@@ -3,30 +3,24 @@
 import asyncio
 from collections.abc import Callable
 
-from aimic.auth import Authenticator
 from aimic.domain.site import Permission
 from aimic.rpc.oip import open_inference_grpc_pb2 as wire
 from aimic.rpc.oip.open_inference_grpc_pb2_grpc import GRPCInferenceServiceServicer
 from services.inference.dataplane import DataPlane
-from services.inference.grpc.calls import Call, Context, answering
+from services.inference.grpc.calls import Context, answering
 from services.inference.oip import models
-from services.inference.oip.inferring import infer, until
+from services.inference.oip.inferring import SMALL, infer, until
 from services.inference.oip.messages import asked_of, metadata_of, response_of
 from services.inference.settings import Settings
 
 SERVICE: str = wire.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-_SMALL = 2**20
-"""Bytes of a message up to which reading it is quicker than giving it to a thread."""
 
 
 class ProtocolServicer(GRPCInferenceServiceServicer):
     """Health is open, as gRPC's own is; the rest asks for `models:read`, an inference for `predict`."""
 
-    def __init__(
-        self, settings: Settings, authenticator: Authenticator, plane: DataPlane, ready: Callable[[], bool]
-    ) -> None:
+    def __init__(self, settings: Settings, plane: DataPlane, ready: Callable[[], bool]) -> None:
         self._settings = settings
-        self._authenticator = authenticator
         self._plane = plane
         self._ready = ready
 
@@ -43,46 +37,42 @@ class ProtocolServicer(GRPCInferenceServiceServicer):
         return wire.ServerReadyResponse(ready=self._ready())
 
     async def ServerMetadata(  # noqa: N802
-        self, _request: wire.ServerMetadataRequest, context: Context
+        self, _request: wire.ServerMetadataRequest, _context: Context
     ) -> wire.ServerMetadataResponse:
         """Who answers, and with which extensions of the protocol."""
-        call = Call(context, self._authenticator)
-        async with answering(call, "ServerMetadata"):
+        async with answering("ServerMetadata") as call:
             call.principal(Permission.MODELS_READ)
         return wire.ServerMetadataResponse(name=models.SERVER, version=models.VERSION, extensions=models.EXTENSIONS)
 
     async def ModelReady(  # noqa: N802
-        self, request: wire.ModelReadyRequest, context: Context
+        self, request: wire.ModelReadyRequest, _context: Context
     ) -> wire.ModelReadyResponse:
         """Whether a version is in memory and answers."""
-        call = Call(context, self._authenticator)
-        async with answering(call, "ModelReady"):
+        async with answering("ModelReady") as call:
             site = call.principal(Permission.MODELS_READ).site
             version = models.version_of(request.version)
             ready = models.is_ready(self._plane.catalogue, site, request.name, version)
         return wire.ModelReadyResponse(ready=ready)
 
     async def ModelMetadata(  # noqa: N802
-        self, request: wire.ModelMetadataRequest, context: Context
+        self, request: wire.ModelMetadataRequest, _context: Context
     ) -> wire.ModelMetadataResponse:
         """The tensors of a version. The number of classes is -1 until it is in memory."""
-        call = Call(context, self._authenticator)
-        async with answering(call, "ModelMetadata"):
+        async with answering("ModelMetadata") as call:
             site = call.principal(Permission.MODELS_READ).site
             version = models.version_of(request.version)
             info = models.model_info(self._plane.catalogue, site, request.name, version)
         return metadata_of(info)
 
     async def ModelInfer(  # noqa: N802
-        self, request: wire.ModelInferRequest, context: Context
+        self, request: wire.ModelInferRequest, _context: Context
     ) -> wire.ModelInferResponse:
         """Classify. A request is answered whole or fails whole."""
-        call = Call(context, self._authenticator)
-        async with answering(call, "ModelInfer"):
+        async with answering("ModelInfer") as call:
             principal = call.principal(Permission.PREDICT)
             deadline = call.deadline(self._settings.inference_deadline_s, self._settings.inference_longest_deadline_s)
             most = self._settings.inference_request_images
-            if request.ByteSize() <= _SMALL:
+            if request.ByteSize() <= SMALL:
                 asked = asked_of(request, most)
             else:  # what would hold up everybody else is done in a thread
                 async with deadline.during("the request was read"):

@@ -13,6 +13,8 @@ from services.inference.oip.models import version_of
 from services.inference.oip.outputs import Output, Wish
 
 LONGEST_ID = 1024
+SMALL = 2**20
+"""Bytes up to which reading a request, or packing an answer, is quicker than giving it to a thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from aimic.auth import Authenticator
+from aimic.disconnect import unless_gone
 from aimic.domain.site import Permission, Principal
 from aimic.errors import NotFoundError
 from aimic.telemetry import request_id
@@ -17,18 +18,16 @@ from services.inference.dataplane import DataPlane
 from services.inference.oip import compression, models
 from services.inference.oip.bodies import asked_of, body_of
 from services.inference.oip.errors import ERRORS, ProtocolRoute
-from services.inference.oip.inferring import Asked, infer, until
+from services.inference.oip.inferring import SMALL, Asked, infer, until
 from services.inference.oip.schemas import InferResponse, Live, ModelMetadata, ModelReady, Ready, ServerMetadata
 from services.inference.rest.bodies import Bodies, Held
-from services.inference.rest.calls import deadline_of, needs, unless_gone
+from services.inference.rest.calls import deadline_of, needs
 from services.inference.settings import Settings
 
 PREFIX = "/v2"
 MODELS = f"{PREFIX}/models/"
 """Below it inferences are asked for."""
 _LENGTH = "inference-header-content-length"
-_SMALL = 2**20
-"""Bytes up to which reading a body, or packing one, is quicker than giving it to a thread."""
 _AT_ONCE = 2
 """Large and packed bodies that are read at the same time. What they become meanwhile, no budget has counted yet."""
 _TENSOR: dict[str, Any] = {
@@ -194,7 +193,7 @@ class _Shell:
             body = await self._apart(compression.unpacked, body, encoding, self._settings.inference_request_bytes)
             held.instead(len(body))
         asked = body, request.headers.get(_LENGTH), self._settings.inference_request_images
-        return asked_of(*asked) if len(body) <= _SMALL else await self._apart(asked_of, *asked)
+        return asked_of(*asked) if len(body) <= SMALL else await self._apart(asked_of, *asked)
 
     async def _apart(self, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
@@ -205,7 +204,7 @@ async def _response(body: bytes, length: int | None, encoding: str | None) -> Re
     if encoding and len(body) >= compression.WORTH_IT:
         headers["content-encoding"] = encoding
         pack = partial(compression.packed, body, encoding)
-        body = pack() if len(body) <= _SMALL else await asyncio.to_thread(pack)
+        body = pack() if len(body) <= SMALL else await asyncio.to_thread(pack)
     headers["vary"] = "accept-encoding"
     return Response(body, 200, headers, "application/json" if length is None else "application/octet-stream")
 

@@ -8,11 +8,11 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from aimic.disconnect import unless_gone
 from aimic.domain.site import Principal
 from aimic.errors import InvalidInputError, TooLargeError
 from services.inference.admission import ByteBudget
 from services.inference.dataplane import EncodedImage
-from services.inference.rest.calls import unless_gone
 from services.inference.rest.multipart import ImageParts
 from services.inference.rest.references import References
 from services.inference.rest.room import Room
@@ -50,7 +50,7 @@ class Bodies:
         """The images of a raw or multipart body, or those that a JSON body names and `principal` may see, in order.
 
         TooLargeError beyond the request's limits, OverloadedError when the service holds too many bytes,
-        InvalidInputError for a body that isn't what its content type says, CallerGoneError.
+        InvalidInputError for a body that isn't what its content type says, ClientDisconnect.
         """
         held.refuse_declared(request.headers.get("content-length"))
         kind, options = parse_options_header(request.headers.get("content-type", ""))

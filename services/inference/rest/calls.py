@@ -1,8 +1,6 @@
-"""What every call brings beside its body: who calls, until when, and whether the caller is still there."""
+"""What every call brings beside its body: who calls, and until when."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
@@ -10,12 +8,6 @@ from aimic.auth import Authenticator, require
 from aimic.domain.site import Permission, Principal
 from aimic.errors import InvalidInputError
 from services.inference.deadline import Deadline
-
-Result = TypeVar("Result")
-
-
-class CallerGoneError(Exception):
-    """The caller closed the connection before the answer; nobody is there to be told."""
 
 
 def needs(authenticator: Authenticator, permission: Permission) -> Callable[[Request], Awaitable[Principal]]:
@@ -37,26 +29,3 @@ def deadline_of(header: str | None, default_s: float, longest_s: float) -> Deadl
     if not header.isascii() or not header.isdigit() or len(header) > 9 or int(header) == 0:
         raise InvalidInputError("X-Deadline-Ms must be a whole number of milliseconds above 0.")
     return Deadline.after(min(int(header) / 1000, longest_s))
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled when the caller closes the connection (CallerGoneError).
-
-    To be used after the whole body was read: the next message can then only be the disconnect.
-    """
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnect(request.receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise CallerGoneError
-        return task.result()
-    finally:
-        for each in (task, gone):
-            each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

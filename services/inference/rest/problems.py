@@ -3,9 +3,10 @@
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 
+from aimic.disconnect import CLIENT_CLOSED_REQUEST
 from aimic.web import install_problem_handlers
-from services.inference.rest.calls import CallerGoneError
 
 _PROBLEM = {
     "application/problem+json": {
@@ -38,9 +39,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": words, "content": _PROBLEM} for status, words in _WORDS.items()
 }
 
-CLIENT_CLOSED_REQUEST = 499
-"""As nginx logs it: there is no standard status, since nobody is left to read it."""
-
 
 def install(app: FastAPI) -> None:
     """Every error becomes a problem document (RFC 9457)."""
@@ -49,4 +47,4 @@ def install(app: FastAPI) -> None:
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
-    app.add_exception_handler(CallerGoneError, gone)
+    app.add_exception_handler(ClientDisconnect, gone)

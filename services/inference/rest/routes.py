@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Request
 
 from aimic.auth import Authenticator
+from aimic.disconnect import unless_gone
 from aimic.domain.prediction import PredictResponse
 from aimic.domain.site import Permission, Principal
 from aimic.telemetry import request_id
 from services.inference.dataplane import DataPlane
 from services.inference.rest.bodies import FIELD, Bodies
-from services.inference.rest.calls import deadline_of, needs, unless_gone
+from services.inference.rest.calls import deadline_of, needs
 from services.inference.rest.problems import PROBLEMS
 from services.inference.rest.references import ObjectReferences, SampleReferences
 from services.inference.rest.schemas import ModelState, ModelStates, state_of

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aimic.errors import OverloadedError
-from aimic.telemetry import new_request_id, request_id
+from aimic.telemetry import request_id, sane_request_id
 from aimic.web import PROBLEMS, problem_of
 
 Form = Callable[[OverloadedError], Response]
@@ -58,8 +58,7 @@ def problem(error: OverloadedError) -> Response:
 
 
 async def _turn_away(error: OverloadedError, form: Form, scope: Scope, receive: Receive, send: Send) -> None:
-    sent = Headers(scope=scope).get("x-request-id", "")
-    current = sent if 0 < len(sent) <= 64 and sent.isascii() and sent.isprintable() else new_request_id()
+    current = sane_request_id(Headers(scope=scope).get("x-request-id", ""))
     token = request_id.set(current)
     try:
         answer = form(error)

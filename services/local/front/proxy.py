@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from aimic.auth import Authenticator
+from aimic.disconnect import CLIENT_CLOSED_REQUEST, unless_gone
 from aimic.errors import AimicError, NotAuthenticatedError, UnavailableError
 from aimic.telemetry import outgoing
 from aimic.web import problem_of
@@ -30,8 +31,6 @@ _WEBSOCKET_OWN = _HOP_BY_HOP | {
     "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol", "host",
 }  # fmt: skip
 _MAX_WEBSOCKET_BYTES = 256 * 2**20
-_CLIENT_CLOSED_REQUEST = 499
-"""As nginx has it: there is no standard status, since nobody is left to read it."""
 
 
 def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str] = _HOP_BY_HOP) -> list[tuple[str, str]]:
@@ -72,7 +71,7 @@ class Proxy:
             try:
                 return await self._ask(target, request)
             except ClientDisconnect:
-                return Response(status_code=_CLIENT_CLOSED_REQUEST)
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # nothing was sent yet: the next may have it
             except httpx.TransportError as error:
@@ -91,27 +90,14 @@ class Proxy:
         )
         if not _has_body(request):
             passed.set()
-        answer = await self._sent(asked, request, passed)
+        # Who leaves before the answer begins is to be noticed by the service, too.
+        answer = await unless_gone(request, self._client.send(asked, stream=True), passed)
         response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
         response.raw_headers = [
             (key.lower().encode("latin-1"), value.encode("latin-1"))
             for key, value in _end_to_end(answer.headers.multi_items())
         ]
         return response
-
-    async def _sent(self, asked: httpx.Request, request: Request, passed: asyncio.Event) -> httpx.Response:
-        """The beginning of the answer; ClientDisconnect when the caller leaves before: the service has to know too."""
-        answer = asyncio.create_task(self._client.send(asked, stream=True))
-        left = asyncio.create_task(_left(request, passed))
-        try:
-            await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise ClientDisconnect
-            return answer.result()
-        finally:
-            for task in (answer, left):
-                task.cancel()
-            await asyncio.gather(answer, left, return_exceptions=True)
 
     async def websocket(self, socket: WebSocket) -> None:
         """Join a browser's websocket with one to the service behind."""
@@ -147,13 +133,6 @@ async def _body(request: Request, passed: asyncio.Event) -> AsyncIterator[bytes]
     async for piece in request.stream():
         yield piece
     passed.set()
-
-
-async def _left(request: Request, passed: asyncio.Event) -> None:
-    """Returns when the caller has closed the connection. Until the body was passed on, that is told while it is."""
-    await passed.wait()
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _away(name: str) -> UnavailableError:

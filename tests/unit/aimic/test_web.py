@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from aimic.errors import FullError, NotFoundError, UnavailableError
-from aimic.telemetry import JsonFormatter, request_id
+from aimic.telemetry import JsonFormatter, request_id, sane_request_id
 from aimic.web import COME_AGAIN, RequestContext, begun, install_problem_handlers, operations_app
 
 
@@ -42,6 +43,16 @@ def test_a_sane_request_id_is_kept_and_another_replaced(client: TestClient) -> N
     assert answer.headers["x-request-id"] == answer.json()["request_id"] == "abc-1"
     answer = client.get("/items/1", headers={"x-request-id": "x" * 65})
     assert len(answer.headers["x-request-id"]) == 32
+
+
+@pytest.mark.parametrize("sent", ["abc-1", "x" * 64])
+def test_a_sane_request_id_is_taken_over(sent: str) -> None:
+    assert sane_request_id(sent) == sent
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 65, "größe", "a\nb", "a\x7f", "\ud800"])
+def test_any_other_request_id_is_replaced(sent: str) -> None:
+    assert re.fullmatch("[0-9a-f]{32}", sane_request_id(sent))
 
 
 def test_our_errors_are_problem_details(client: TestClient) -> None:

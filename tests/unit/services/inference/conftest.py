@@ -28,6 +28,7 @@ from aimic.nets.zoo import build
 from aimic.ports.events import Events
 from services.inference.app import Service, service
 from services.inference.settings import Settings
+from tests.unit.services.inference.calling import client
 
 CLASSES = ("round", "lobed", "granular")
 
@@ -211,3 +212,26 @@ def until_fixture() -> Callable[..., Any]:
 def shelf_class() -> type[Shelf]:
     """For tests that share a service and so need their own registry."""
     return Shelf
+
+
+@pytest.fixture(scope="module")
+async def parts(
+    tmp_path_factory: pytest.TempPathFactory, running: Running, export: Callable[..., Exported]
+) -> AsyncIterator[Service]:
+    """A service with two versions of `cells`, the second not loaded yet, and narrow limits; one for each file."""
+    shelf = Shelf()
+    for version, stage in ((1, "serving"), (2, "candidate")):
+        made = export(version)
+        shelf.put("cells", version, made.file, made.hash, stage)
+    home = tmp_path_factory.mktemp("home")
+    limits = {"image_bytes": 100_000, "request_bytes": 400_000, "request_images": 20, "body_bytes": 800_000}
+    async with running(home, shelf, **limits) as parts:
+        await until(lambda: parts.reconciler.not_ready() is None)
+        yield parts
+
+
+@pytest.fixture
+async def http(parts: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of `parts`."""
+    async with client(parts, parts.settings) as http:
+        yield http

@@ -16,6 +16,7 @@ from services.inference.app import Service
 from services.inference.rest.application import application
 from services.inference.rest.objects import Objects, Place
 from services.inference.rest.references import Samples
+from tests.unit.services.inference.calling import CELLS, Leaving
 
 pytestmark = pytest.mark.anyio
 Picture = Callable[..., bytes]
@@ -102,7 +103,7 @@ async def test_ingest_is_asked_under_the_same_request_id_and_trace(ask: Asks, in
 
 
 async def test_who_hangs_up_while_the_images_are_fetched_ends_that(parts: Service) -> None:
-    asked, hang_up = asyncio.Event(), asyncio.Event()
+    asked = asyncio.Event()
 
     async def silent(_: httpx.Request) -> httpx.Response:
         asked.set()
@@ -110,32 +111,13 @@ async def test_who_hangs_up_while_the_images_are_fetched_ends_that(parts: Servic
         raise AssertionError("nobody waits so long")
 
     body = json.dumps({"dataset": "blood", "samples": ["ab" * 32]}).encode()
-    coming = [{"type": "http.request", "body": body, "more_body": False}]
-    statuses: list[int] = []
-
-    async def receive() -> Any:
-        if coming:
-            return coming.pop()
-        await hang_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        statuses.append(message.get("status", 0))
-
+    caller = Leaving(CELLS, body, {"content-type": "application/json"})
     http = httpx.AsyncClient(transport=httpx.MockTransport(silent), base_url="http://ingest")
-    app = application(parts.settings, parts.plane, samples=Samples(http))
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/inference/v1/models/cells/predict",
-        "query_string": b"",
-        "headers": [(b"content-type", b"application/json")],
-    }
-    call = asyncio.ensure_future(app(scope, receive, send))
+    call = asyncio.ensure_future(caller.ask(application(parts.settings, parts.plane, samples=Samples(http))))
     await asyncio.wait_for(asked.wait(), 60)
-    hang_up.set()
+    caller.leave.set()
     await asyncio.wait_for(call, 20)
-    assert statuses[0] == 499
+    assert caller.status == 499
 
 
 async def test_the_callers_credential_is_what_counts(parts: Service, ingest: Ingest, ask: Asks) -> None:
