@@ -82,13 +82,14 @@ class Front:
         except DeadlineError as error:
             raise UnavailableError("The program that runs this model did not start in time.") from error
 
-    def unregister(self, name: str) -> None:
-        """End the model's worker, and the calls that wait for it; without TorchServe there is nothing to do."""
+    def unregister(self, name: str) -> bool:
+        """End the model's worker, and the calls that wait for it. Whether TorchServe says that there is none now."""
         try:
-            self.calls.manage("DELETE", f"/models/{name}", 2 * self._settings.manage_s)
+            gone = self.calls.manage("DELETE", f"/models/{name}", 2 * self._settings.manage_s).status in (200, 404)
         except (UnavailableError, DeadlineError):
-            pass
+            gone = False
         self.calls.abandon(name)
+        return gone
 
     def worker(self, name: str) -> Worker:
         """The model's worker."""
