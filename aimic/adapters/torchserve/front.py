@@ -4,7 +4,7 @@ import json
 import time
 from typing import NamedTuple
 
-from aimic.adapters.torchserve.archive import HANDLER
+from aimic.adapters.torchserve.archive import ASK, HANDLER
 from aimic.adapters.torchserve.calls import Calls
 from aimic.adapters.torchserve.child import Child
 from aimic.adapters.torchserve.ground import Ground, Settings
@@ -75,7 +75,7 @@ class Front:
             )  # fmt: skip
             if answer.status != 200:
                 raise UnavailableError(f"The program that runs this model did not start: {answer.text}")
-            said = self.calls.infer(name, b"", _DESCRIBE_S, ask="description")
+            said = self.calls.infer(name, b"", _DESCRIBE_S, {ASK: "description"})
             if said.status != 200:
                 raise problem(said)
             return LoadedModel.model_validate_json(said.body).model_copy(update={"name": name})

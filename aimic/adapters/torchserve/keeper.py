@@ -40,6 +40,8 @@ class Kept:
     ready_at: float
     """When its worker was ready the last time we looked."""
     looked_at: float = 0.0
+    refused_at: float = 0.0
+    """When a question was asked that its worker refused, since it runs another executor than was promised."""
     away: str = ""
     """Why it can't be asked now; empty when it can."""
 
@@ -47,6 +49,13 @@ class Kept:
     def name(self) -> str:
         """What TorchServe calls it."""
         return self.loaded.name
+
+    @property
+    def wrong(self) -> bool:
+        """Whether its worker runs another executor than its answers name. What one refused before it was started again
+        says nothing of the one after.
+        """
+        return self.refused_at > self.fence.opened_at
 
 
 class Keeper:
@@ -86,6 +95,8 @@ class Keeper:
             try:
                 archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor, name)
                 loaded = self._begin(front, name)
+                # TorchServe starts workers by itself, and each is to run what this one does: answers name that.
+                archive.promise(self.ground.store / name, loaded.executor)
                 pid = front.worker(name).pid
             except BaseException as error:
                 self._drop(name)
@@ -231,10 +242,12 @@ class Keeper:
                 return
             self._end(front, kept.name)
             try:
-                self._begin(front, kept.name)
+                runs = self._begin(front, kept.name).executor
+                if runs != kept.loaded.executor:
+                    raise UnavailableError(f"It runs {runs}, and its answers would name {kept.loaded.executor}.")
                 kept.pid = front.worker(kept.name).pid
             except AimicError as error:
-                self._end(front, kept.name)  # it may have started, and not have answered
+                self._end(front, kept.name)  # it may have started, and not as it should
                 kept.fence.close(time.monotonic(), "could not be started again")
                 kept.away = kept.fence.words
                 logger.error("model not started again", extra={"model": kept.name, "cause": error.message})
@@ -245,12 +258,14 @@ class Keeper:
         logger.info("model started again", extra={"model": kept.name})
 
     def _look_at(self, front: Front, kept: Kept) -> None:
-        """Count the death of its worker if there is another than last time; fence what dies often or stays away."""
+        """Count the death of its worker if there is another than last time; fence what dies often, stays away, or came
+        back with another executor.
+        """
         now = kept.looked_at = time.monotonic()
         worker = front.worker(kept.name)
         if worker.ready:
             kept.ready_at = now
-        if worker.pid == kept.pid and now - kept.ready_at < self.settings.recover_s:
+        if worker.pid == kept.pid and now - kept.ready_at < self.settings.recover_s and not kept.wrong:
             return
         with self._changing:
             if self.models.get(kept.name) is not kept:
@@ -259,7 +274,9 @@ class Keeper:
                 logger.warning("a model's worker died", extra={"model": kept.name, "worker": kept.pid})
                 kept.fence.died(now)
             kept.pid = worker.pid
-            if kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
+            if kept.fence.until is None and kept.wrong:
+                kept.fence.close(now, "was started again and runs it in another way than its answers say")
+            elif kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
                 kept.fence.close(now, f"ended and did not come back within {self.settings.recover_s:g} s")
             if kept.fence.until is not None:
                 kept.away = kept.fence.words
