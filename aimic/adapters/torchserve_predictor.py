@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from aimic.adapters.torchserve.archive import PROMISED
 from aimic.adapters.torchserve.front import problem
 from aimic.adapters.torchserve.ground import LARGEST_BODY, Settings
-from aimic.adapters.torchserve.keeper import Keeper
-from aimic.errors import DeadlineError, InvalidInputError, NotFoundError, UnavailableError
+from aimic.adapters.torchserve.keeper import Keeper, Kept
+from aimic.errors import ConflictError, DeadlineError, InvalidInputError, NotFoundError, UnavailableError
 from aimic.nets.bundle import inspect
 from aimic.ports.predictor import LONGEST_S, LoadedModel
 from aimic.settings import available_cpus
@@ -23,7 +24,8 @@ class TorchServePredictor:
     """Keeps aimic.ports.predictor.Predictor's promise with TorchServe behind it.
 
     A whole batch is one request, and every request ends by its deadline. A worker that dies is started again by
-    TorchServe, TorchServe by us, with its models; a model whose workers keep dying is fenced for a while.
+    TorchServe, TorchServe by us, with its models; a model whose workers keep dying is fenced for a while. So is one
+    whose worker came back with another executor than its answers name: it refuses the images.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -61,10 +63,7 @@ class TorchServePredictor:
             )
         ends = time.monotonic() + timeout_s
         step = max(1, LARGEST_BODY // (side * side * 3))
-        parts = [
-            self._logits(name, pixels[start : start + step], len(kept.loaded.classes), ends)
-            for start in range(0, len(pixels), step)
-        ]
+        parts = [self._logits(kept, pixels[start : start + step], ends) for start in range(0, len(pixels), step)]
         return np.concatenate(parts) if parts else np.empty((0, len(kept.loaded.classes)), np.float32)
 
     def unload(self, name: str) -> None:
@@ -94,24 +93,27 @@ class TorchServePredictor:
         except (UnavailableError, DeadlineError):
             return ""
 
-    def _logits(self, name: str, pixels: NDArray[np.uint8], classes: int, ends: float) -> NDArray[np.float32]:
+    def _logits(self, kept: Kept, pixels: NDArray[np.uint8], ends: float) -> NDArray[np.float32]:
         """Of one request."""
-        front = self._keeper.front
-        kept = self._keeper.models.get(name)
-        if front is None or kept is None or kept.away:
-            words = kept.away if front is not None and kept is not None else f"{self._keeper.away}."
-            raise UnavailableError(words or "This model was just unloaded; ask again.", retry_after_s=5)
-        if (left := ends - time.monotonic()) <= 0:
+        front, away = self._keeper.front, kept.away
+        if front is None:
+            raise UnavailableError(f"{self._keeper.away}.", retry_after_s=5)
+        if away or self._keeper.models.get(kept.name) is not kept:
+            raise UnavailableError(away or "This model was just unloaded; ask again.", retry_after_s=5)
+        asked_at = time.monotonic()
+        if (left := ends - asked_at) <= 0:
             raise DeadlineError("There was no time left for the network. Ask again, with a later deadline.")
         try:
-            answer = front.calls.infer(name, pixels.tobytes(), left)
+            answer = front.calls.infer(kept.name, pixels.tobytes(), left, {PROMISED: kept.loaded.executor})
         except (UnavailableError, DeadlineError):
             self._keeper.suspect()
             raise
         if answer.status != 200:
+            if answer.status == ConflictError.status:
+                kept.refused_at = asked_at
             self._keeper.suspect()
             raise problem(answer)
         logits = np.frombuffer(answer.body, "<f4").astype(np.float32)
-        if logits.size != len(pixels) * classes:
+        if logits.size != len(pixels) * len(kept.loaded.classes):
             raise UnavailableError("TorchServe answered with something else than logits. Ask again.")
-        return logits.reshape(len(pixels), classes)
+        return logits.reshape(len(pixels), len(kept.loaded.classes))

@@ -3,6 +3,7 @@
 There is no pickle in it, and no code: the manifest names our handler, which every worker can import.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,9 @@ BUNDLE = "bundle"
 """The bundle's directory within the archive."""
 ASK = "x-aimic-ask"
 """A request with this header wants the model described, not images judged."""
+PROMISED = "x-aimic-executor"
+"""A request with images says here which executor its answer will name; a worker that runs another one refuses it."""
+_MANIFEST = "MAR-INF/MANIFEST.json"
 _VERSION = "1.0"
 """Of every model: another bundle has another name."""
 
@@ -38,13 +42,25 @@ def build(
             target = work / BUNDLE / file.relative_to(bundle)
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(file, target)
-        (work / "MAR-INF").mkdir(parents=True)
-        (work / "MAR-INF/MANIFEST.json").write_bytes(canonical_json(_manifest(name, wishes)))
+        (work / _MANIFEST).parent.mkdir(parents=True)
+        (work / _MANIFEST).write_bytes(canonical_json(_manifest(name, wishes)))
         work.rename(archive)
     except BaseException:
         remove(work)
         raise
     return archive
+
+
+def promise(archive: Path, executor: str) -> None:
+    """Every worker of this archive that starts from now on is to run this executor. OSError when the disk doesn't take
+    it; the archive is as before then, or to be removed.
+    """
+    manifest = archive / _MANIFEST
+    said = json.loads(manifest.read_bytes())
+    said["aimic"]["executor"] = executor
+    fresh = manifest.with_suffix(".new")
+    fresh.write_bytes(canonical_json(said))
+    fresh.replace(manifest)  # in one step: a worker may be reading it
 
 
 def remove(archive: Path) -> None:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from aimic.adapters.torchserve.archive import ASK
 from aimic.adapters.torchserve.ground import SURFACES, Ground, Settings
 from aimic.adapters.torchserve.tokens import Tokens
 from aimic.adapters.torchserve.wire import Answer, Wire
@@ -26,9 +25,11 @@ class Calls:
         for wire in self._wires.values():
             wire.close()
 
-    def infer(self, model: str, body: bytes, timeout_s: float, *, ask: str = "") -> Answer:
-        """Its worker's answer. DeadlineError, or UnavailableError when TorchServe is away."""
-        headers = {"content-type": "application/octet-stream"} | ({ASK: ask} if ask else {})
+    def infer(self, model: str, body: bytes, timeout_s: float, told: Mapping[str, str]) -> Answer:
+        """Its worker's answer; `told` are headers for our handler. DeadlineError, or UnavailableError when TorchServe
+        is away.
+        """
+        headers = {"content-type": "application/octet-stream", **told}
         return self._authorised("inference", "POST", _predictions(model), timeout_s, headers, body)
 
     def abandon(self, model: str) -> None:

@@ -16,7 +16,8 @@ class Fence:
         self._first_s = first_s
         self._died: deque[float] = deque(maxlen=deaths)
         self._closed = 0
-        self._opened_at = 0.0
+        self.opened_at = 0.0
+        """When the model was started again and answered; 0 before the first fence."""
         self.until: float | None = None
         """When it may be tried again; None while it is open."""
         self.words = ""
@@ -30,7 +31,7 @@ class Fence:
 
     def close(self, now: float, cause: str) -> None:
         """Keep requests away for a while, each time for longer. `cause` says what the program did."""
-        if self.until is None and now - self._opened_at > _STEADY_S:  # it ran; a try that failed is no steady while
+        if self.until is None and now - self.opened_at > _STEADY_S:  # it ran; a try that failed is no steady while
             self._closed = 0
         self.until = now + min(_LONGEST_S, self._first_s * 2**self._closed)
         self._closed += 1
@@ -43,4 +44,4 @@ class Fence:
         """It was started again and answered."""
         self.until, self.words = None, ""
         self._died.clear()
-        self._opened_at = now
+        self.opened_at = now

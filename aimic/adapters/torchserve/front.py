@@ -4,7 +4,7 @@ import json
 import time
 from typing import NamedTuple
 
-from aimic.adapters.torchserve.archive import HANDLER
+from aimic.adapters.torchserve.archive import ASK, HANDLER
 from aimic.adapters.torchserve.calls import Calls
 from aimic.adapters.torchserve.child import Child
 from aimic.adapters.torchserve.ground import Ground, Settings
@@ -75,20 +75,21 @@ class Front:
             )  # fmt: skip
             if answer.status != 200:
                 raise UnavailableError(f"The program that runs this model did not start: {answer.text}")
-            said = self.calls.infer(name, b"", _DESCRIBE_S, ask="description")
+            said = self.calls.infer(name, b"", _DESCRIBE_S, {ASK: "description"})
             if said.status != 200:
                 raise problem(said)
             return LoadedModel.model_validate_json(said.body).model_copy(update={"name": name})
         except DeadlineError as error:
             raise UnavailableError("The program that runs this model did not start in time.") from error
 
-    def unregister(self, name: str) -> None:
-        """End the model's worker, and the calls that wait for it; without TorchServe there is nothing to do."""
+    def unregister(self, name: str) -> bool:
+        """End the model's worker, and the calls that wait for it. Whether TorchServe says that there is none now."""
         try:
-            self.calls.manage("DELETE", f"/models/{name}", 2 * self._settings.manage_s)
+            gone = self.calls.manage("DELETE", f"/models/{name}", 2 * self._settings.manage_s).status in (200, 404)
         except (UnavailableError, DeadlineError):
-            pass
+            gone = False
         self.calls.abandon(name)
+        return gone
 
     def worker(self, name: str) -> Worker:
         """The model's worker."""

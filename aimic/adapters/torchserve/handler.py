@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from aimic.adapters.torchserve.archive import ASK, BUNDLE
-from aimic.errors import AimicError, CorruptError, InvalidInputError
+from aimic.adapters.torchserve.archive import ASK, BUNDLE, PROMISED
+from aimic.errors import AimicError, ConflictError, CorruptError, InvalidInputError
 from aimic.nets.runner import Runner, best_device, load, use_threads
 
 
@@ -51,7 +51,7 @@ class Handler:
             if context.get_request_header(index, ASK):
                 return json.dumps(self._description()).encode()
             context.set_response_content_type(index, "application/octet-stream")
-            return self._logits(row.get("body") or b"")
+            return self._logits(row.get("body") or b"", context.get_request_header(index, PROMISED))
         except AimicError as error:
             context.set_response_status(error.status, error.code, index)
             return json.dumps({"code": error.code, "message": error.message}).encode()
@@ -66,8 +66,10 @@ class Handler:
             "memory_bytes": max(runner.memory_bytes, _own_memory()),
         }
 
-    def _logits(self, body: bytes) -> bytes:
+    def _logits(self, body: bytes, promised: str | None) -> bytes:
         runner = self._proven()
+        if promised != runner.executor:
+            raise ConflictError(f"This worker runs {runner.executor}, and its answer would name {promised}.")
         side = runner.info.preprocessing.image_size
         if len(body) % (side * side * 3):
             raise InvalidInputError(f"This model reads uint8 pixels of {side} × {side} × 3, not {len(body)} bytes.")

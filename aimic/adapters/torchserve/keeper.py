@@ -2,9 +2,11 @@
 
 import errno
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from aimic.adapters.torchserve import archive
@@ -20,6 +22,8 @@ _TICK_S = 0.5
 _LOOK_S = 1.0
 """How often each model's worker is looked at, when nothing seems wrong."""
 _LONGEST_PAUSE_S = 30.0
+_LEAVING_S = 5.0
+"""After so long a model that could not be ended is told to end once more."""
 _HANGS = 3
 """After so many rounds in a row in which it gave no answer, TorchServe itself hangs and is started again."""
 
@@ -36,6 +40,8 @@ class Kept:
     ready_at: float
     """When its worker was ready the last time we looked."""
     looked_at: float = 0.0
+    refused_at: float = 0.0
+    """When a question was asked that its worker refused, since it runs another executor than was promised."""
     away: str = ""
     """Why it can't be asked now; empty when it can."""
 
@@ -43,6 +49,13 @@ class Kept:
     def name(self) -> str:
         """What TorchServe calls it."""
         return self.loaded.name
+
+    @property
+    def wrong(self) -> bool:
+        """Whether its worker runs another executor than its answers name. What one refused before it was started again
+        says nothing of the one after.
+        """
+        return self.refused_at > self.fence.opened_at
 
 
 class Keeper:
@@ -57,6 +70,8 @@ class Keeper:
         """TorchServe when it runs."""
         self.away = "TorchServe is being started"
         self._latest: Front | None = None
+        self._leaving: dict[str, float] = {}
+        """Models that TorchServe may still have, although it was told to end them; when each is told again."""
         self._changing = threading.RLock()
         self._up = threading.Event()
         self._wake = threading.Event()
@@ -75,11 +90,13 @@ class Keeper:
             known = self.models.get(name)
             if known is not None and known.executor == executor and not known.away:
                 return known.loaded
-            if known is not None:
+            if known is not None or name in self._leaving:
                 self._drop(name)
             try:
                 archive.build(bundle, bundle_hash, self.ground.store, self.settings.threads, executor, name)
-                loaded = front.register(name)
+                loaded = self._begin(front, name)
+                # TorchServe starts workers by itself, and each is to run what this one does: answers name that.
+                archive.promise(self.ground.store / name, loaded.executor)
                 pid = front.worker(name).pid
             except BaseException as error:
                 self._drop(name)
@@ -124,9 +141,22 @@ class Keeper:
 
     def _drop(self, name: str) -> None:
         self.models.pop(name, None)
-        if self.front is not None:
-            self.front.unregister(name)
+        self._end(self.front, name)
         archive.remove(self.ground.store / name)
+
+    def _begin(self, front: Front, name: str) -> LoadedModel:
+        """Start its worker; errors as Front.register's."""
+        loaded = front.register(name)
+        self._leaving.pop(name, None)  # what was to leave has left: TorchServe takes no name twice
+        return loaded
+
+    def _end(self, front: Front | None, name: str) -> None:
+        """End its worker; where that fails it is tried again by itself. Without TorchServe there is none."""
+        if front is None or front.unregister(name):
+            self._leaving.pop(name, None)
+        else:
+            logger.warning("a model's worker could not be ended; it is tried again", extra={"model": name})
+            self._leaving[name] = time.monotonic() + _LEAVING_S
 
     def _run(self) -> None:
         while not self._closed:
@@ -153,12 +183,31 @@ class Keeper:
             front = self._start_again(front)
         front.calls.tokens.renew_due()
         for kept in tuple(self.models.values()):
-            now = time.monotonic()
-            if kept.fence.until is not None:
-                if now >= kept.fence.until:
-                    self._restore(front, kept)
-            elif now - kept.looked_at >= _LOOK_S:
+            if kept.fence.until is None and time.monotonic() - kept.looked_at >= _LOOK_S:
                 self._look_at(front, kept)
+        self._end_one(front)
+        self._restore_one(front)
+
+    def _end_one(self, front: Front) -> None:
+        """Try again to end the model that waits longest for that: it holds memory, and each try may take seconds."""
+        waiting = tuple(self._leaving.items())
+        name, again_at = min(waiting, key=itemgetter(1), default=("", math.inf))
+        if again_at > time.monotonic() or not self._changing.acquire(blocking=False):
+            return  # who loads a model holds it for minutes, and the others are to be looked at meanwhile
+        try:
+            if name in self._leaving:
+                self._end(front, name)
+        finally:
+            self._changing.release()
+
+    def _restore_one(self, front: Front) -> None:
+        """Try the fenced model that waits longest for its turn: a try may take minutes, so the others are looked at
+        between two of them."""
+        now = time.monotonic()
+        due = [(kept.fence.until, kept) for kept in tuple(self.models.values()) if kept.fence.until is not None]
+        until, kept = min(due, key=itemgetter(0), default=(math.inf, None))
+        if kept is not None and until <= now:
+            self._restore(front, kept)
 
     def _start_again(self, dead: Front | None) -> Front:
         """Start TorchServe, and in it every model that is to be served."""
@@ -191,11 +240,14 @@ class Keeper:
         with self._changing:
             if self.models.get(kept.name) is not kept:
                 return
-            front.unregister(kept.name)
+            self._end(front, kept.name)
             try:
-                front.register(kept.name)
+                runs = self._begin(front, kept.name).executor
+                if runs != kept.loaded.executor:
+                    raise UnavailableError(f"It runs {runs}, and its answers would name {kept.loaded.executor}.")
                 kept.pid = front.worker(kept.name).pid
             except AimicError as error:
+                self._end(front, kept.name)  # it may have started, and not as it should
                 kept.fence.close(time.monotonic(), "could not be started again")
                 kept.away = kept.fence.words
                 logger.error("model not started again", extra={"model": kept.name, "cause": error.message})
@@ -206,12 +258,14 @@ class Keeper:
         logger.info("model started again", extra={"model": kept.name})
 
     def _look_at(self, front: Front, kept: Kept) -> None:
-        """Count the death of its worker if there is another than last time; fence what dies often or stays away."""
+        """Count the death of its worker if there is another than last time; fence what dies often, stays away, or came
+        back with another executor.
+        """
         now = kept.looked_at = time.monotonic()
         worker = front.worker(kept.name)
         if worker.ready:
             kept.ready_at = now
-        if worker.pid == kept.pid and now - kept.ready_at < self.settings.recover_s:
+        if worker.pid == kept.pid and now - kept.ready_at < self.settings.recover_s and not kept.wrong:
             return
         with self._changing:
             if self.models.get(kept.name) is not kept:
@@ -220,9 +274,11 @@ class Keeper:
                 logger.warning("a model's worker died", extra={"model": kept.name, "worker": kept.pid})
                 kept.fence.died(now)
             kept.pid = worker.pid
-            if kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
+            if kept.fence.until is None and kept.wrong:
+                kept.fence.close(now, "was started again and runs it in another way than its answers say")
+            elif kept.fence.until is None and now - kept.ready_at >= self.settings.recover_s:
                 kept.fence.close(now, f"ended and did not come back within {self.settings.recover_s:g} s")
             if kept.fence.until is not None:
                 kept.away = kept.fence.words
                 logger.error("model fenced", extra={"model": kept.name, "cause": kept.away})
-                front.unregister(kept.name)
+                self._end(front, kept.name)

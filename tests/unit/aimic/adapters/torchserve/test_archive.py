@@ -40,6 +40,15 @@ def test_it_holds_the_bundle_and_names_our_handler(bundle: Path, store: Path) ->
     assert manifest["aimic"] == {"bundle": HASH, "threads": 2, "executor": "torch-eager-fp32-cpu"}
 
 
+def test_what_it_promises_may_change(bundle: Path, store: Path) -> None:
+    made = archive.build(bundle, HASH, store, 2, "openvino-fp32-cpu")
+    before = json.loads((made / "MAR-INF/MANIFEST.json").read_bytes())
+    archive.promise(made, "torch-eager-fp32-cpu")
+    after = json.loads((made / "MAR-INF/MANIFEST.json").read_bytes())
+    assert after == before | {"aimic": {"bundle": HASH, "threads": 2, "executor": "torch-eager-fp32-cpu"}}
+    assert _files(made) == {"MAR-INF/MANIFEST.json", "bundle/bundle.json", "bundle/weights/0.safetensors"}
+
+
 def test_weights_take_no_place_of_their_own(bundle: Path, store: Path) -> None:
     made = archive.build(bundle, HASH, store, 1, None)
     assert (made / "bundle/weights/0.safetensors").samefile(bundle / "weights/0.safetensors")

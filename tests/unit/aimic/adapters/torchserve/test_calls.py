@@ -41,8 +41,8 @@ def test_a_new_token_is_waited_for_no_longer_than_its_call(tmp_path: Path, monke
     ground = SimpleNamespace(key_file=tmp_path / "key_file.json", socket=tmp_path.joinpath)
     calls = Calls(cast(Ground, ground), Settings(threads=1))
     with pytest.raises(DeadlineError):
-        calls.infer("model", b"", 0.5)
+        calls.infer("model", b"", 0.5, {})
     assert Refusing.ends <= time.monotonic() + 0.5
     with pytest.raises(DeadlineError):
-        calls.infer("model", b"", 600)
+        calls.infer("model", b"", 600, {})
     assert Refusing.ends <= time.monotonic() + module._NEW_TOKEN_S

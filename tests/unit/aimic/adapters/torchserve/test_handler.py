@@ -13,10 +13,13 @@ import torch
 
 from aimic.adapters.torchserve import archive
 from aimic.adapters.torchserve.ground import Ground, Settings
+from aimic.nets.executors.kinds import eager_on
 from aimic.nets.package import check_inputs
+from aimic.nets.runner import best_device
 from aimic.nets.statefile import load_safetensors
 from tests.serving.torchserve_scene import SIZE, bundle
 
+AS_PROMISED = {archive.PROMISED: eager_on(best_device().type).name}
 # TorchServe leaves files open.
 pytestmark = [
     pytest.mark.filterwarnings(rf"ignore:.*{name}:pytest.PytestUnraisableExceptionWarning")
@@ -103,7 +106,7 @@ def test_it_describes_its_model(worker: Worker, model: tuple[Path, str]) -> None
 
 
 def test_a_whole_batch_is_one_request(worker: Worker, model: tuple[Path, str]) -> None:
-    status, body = worker.ask(check_inputs(SIZE).tobytes())
+    status, body = worker.ask(check_inputs(SIZE).tobytes(), **AS_PROMISED)
     expected = load_safetensors(model[0] / "check.safetensors")["logits"].numpy()
     assert status == 200
     np.testing.assert_allclose(np.frombuffer(body, "<f4").reshape(32, 4), expected, atol=1e-3)
@@ -115,8 +118,15 @@ def test_it_runs_with_the_executor_that_was_chosen(model: tuple[Path, str], grou
     assert json.loads(body)["executor"] == "torch-export-fp32-cpu"
 
 
+@pytest.mark.parametrize("promised", [{archive.PROMISED: "openvino-fp32-cpu"}, {}])
+def test_it_gives_no_answer_that_names_another_executor(worker: Worker, promised: dict[str, str]) -> None:
+    """TorchServe may have started it in the place of one that ran that; nor an answer of which nobody said so."""
+    status, body = worker.ask(check_inputs(SIZE)[:1].tobytes(), **promised)
+    assert status == 409 and json.loads(body)["code"] == "conflict"
+
+
 def test_other_bytes_are_an_error_of_ours(worker: Worker) -> None:
-    status, body = worker.ask(b"x" * 100)
+    status, body = worker.ask(b"x" * 100, **AS_PROMISED)
     assert status == 422 and json.loads(body)["code"] == "invalid_input"
 
 
@@ -129,7 +139,7 @@ def test_a_refused_bundle_says_why(model: tuple[Path, str], ground: Ground) -> N
     data[-1] ^= 1
     weights.write_bytes(data)
     worker = Worker(made, model[1], ground)
-    for headers in ({archive.ASK: "description"}, {}):
+    for headers in ({archive.ASK: "description"}, AS_PROMISED):
         status, body = worker.ask(check_inputs(SIZE)[:1].tobytes(), **headers)
         assert status == 422 and json.loads(body)["code"] == "corrupt"
 
