@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from aimic.adapters.torchserve import archive
 from aimic.adapters.torchserve.wire import Wire
 from aimic.errors import AimicError, DeadlineError, FullError, UnavailableError
-from tests.serving.torchserve_scene import Scene, bundle, family, fronts, until
+from tests.serving.torchserve_scene import Scene, bundle, family, fronts, until, workers
 
 
 @pytest.fixture(scope="module")
@@ -96,27 +96,6 @@ def test_its_own_metrics(scene: Scene) -> None:
     ]
     assert requests >= 2
     assert "PredictionTime" in families and "WorkerLoadTime" in families
-
-
-def test_a_worker_that_comes_back_with_another_executor(
-    scene: Scene, has_ended: Callable[[psutil.Process], bool]
-) -> None:
-    """TorchServe starts it by itself. None of its answers is given out, until one runs that does as it was promised."""
-    (loaded,) = scene.predictor.loaded()
-    made, worker = scene.keeper.ground.store / scene.hash, scene.worker()
-    archive.promise(made, "torch-export-fp32-cpu")
-    worker.kill()
-    until(lambda: has_ended(worker))
-
-    def refused() -> bool:
-        with pytest.raises((UnavailableError, DeadlineError)):
-            scene.ask()
-        return scene.keeper.models[scene.hash].refused_at > 0
-
-    until(refused)
-    archive.promise(made, loaded.executor)
-    until(scene.answers)
-    assert scene.predictor.loaded() == (loaded,) and scene.predictor.troubles() == {}
 
 
 def test_a_worker_that_dies_under_a_request(scene: Scene) -> None:
@@ -284,3 +263,33 @@ def test_close_leaves_nothing(scene: Scene, has_ended: Callable[[psutil.Process]
     scene.predictor.close()
     assert before and all(map(has_ended, before))
     assert not scene.directory.exists()
+
+
+def test_our_death_leaves_nothing(tmp_path: Path, has_ended: Callable[[psutil.Process], bool]) -> None:
+    """kill -9 of our process, while a worker hangs."""
+    bundle(tmp_path / "one")
+    program = (
+        "import sys, time, pathlib\n"
+        "from aimic.adapters.torchserve.ground import Settings\n"
+        "from aimic.adapters.torchserve_predictor import TorchServePredictor\n"
+        "predictor = TorchServePredictor(Settings(threads=1))\n"
+        "predictor.load(pathlib.Path(sys.argv[1]))\n"
+        "print(predictor._keeper.ground.directory, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "one")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    ) as ours:
+        try:
+            assert ours.stdout is not None
+            directory = Path(ours.stdout.readline().decode().strip())
+            started = family(directory)
+            assert directory.name.startswith("aimic-ts-") and fronts(directory) and workers(directory)
+            for worker in workers(directory):
+                worker.send_signal(signal.SIGSTOP)
+        finally:
+            ours.kill()
+    until(lambda: all(map(has_ended, started)))
+    until(lambda: not directory.exists())

@@ -205,36 +205,6 @@ def test_a_pod_with_torchserve(pod: Pod, has_ended: Callable[[psutil.Process], b
     assert list(pod.directory.iterdir()) == []
 
 
-def test_our_death_leaves_nothing(tmp_path: Path, has_ended: Callable[[psutil.Process], bool]) -> None:
-    """kill -9 of our process, while a worker hangs."""
-    bundle(tmp_path / "one")
-    program = (
-        "import sys, time, pathlib\n"
-        "from aimic.adapters.torchserve.ground import Settings\n"
-        "from aimic.adapters.torchserve_predictor import TorchServePredictor\n"
-        "predictor = TorchServePredictor(Settings(threads=1))\n"
-        "predictor.load(pathlib.Path(sys.argv[1]))\n"
-        "print(predictor._keeper.ground.directory, flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "one")],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    ) as ours:
-        try:
-            assert ours.stdout is not None
-            directory = Path(ours.stdout.readline().decode().strip())
-            started = family(directory)
-            assert directory.name.startswith("aimic-ts-") and fronts(directory) and workers(directory)
-            for worker in workers(directory):
-                worker.send_signal(signal.SIGSTOP)
-        finally:
-            ours.kill()
-    until(lambda: all(map(has_ended, started)))
-    until(lambda: not directory.exists())
-
-
 def _metrics_stand_beside_ours(pod: Pod, *, up: bool) -> None:
     """TorchServe's, as Prometheus reads them; ours come without it, too, and long before Prometheus gives up."""
     accept = {"accept": "application/openmetrics-text; version=1.0.0"}
