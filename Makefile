@@ -111,7 +111,7 @@ bench: install-dev servers ## Measure this machine and write the tables of bench
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.importing
 
-bench-serving: install-dev ## Measure serving against TorchServe, LitServe and eager torch, about an hour (ONLY="throughput overload": these parts)
+bench-serving: install-dev ## Measure serving against TorchServe, LitServe and eager torch, about two hours (ONLY="throughput overload": these parts)
 	@scripts/bench-peers.sh
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.serving $(if $(ONLY),--only $(ONLY))
 
