@@ -21,8 +21,9 @@ test: ## Install everything that is needed and pass every check and test
 	$(TIMED) spine $(MAKE) --no-print-directory check-spine
 	$(TIMED) servers $(MAKE) --no-print-directory check-servers
 	$(TIMED) serving $(MAKE) --no-print-directory check-serving
+	$(TIMED) kubernetes $(MAKE) --no-print-directory check-kubernetes
 
-.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving check-pods check-of-serving
+.PHONY: check-spine check-code check-whole check-servers check-on-servers check-faults check-serving check-pods check-of-serving check-kubernetes
 PYTEST := $(BIN)/pytest -p no:cacheprovider --durations=10
 # Two lanes for two cores: what runs inside the test process, with the records on
 # PostgreSQL, beside the contracts over every adapter and what starts the platform's real processes. Types are checked
@@ -62,10 +63,14 @@ check-pods:
 check-of-serving:
 	$(PYTEST) $(OF_SERVING)
 
+# The chart, rendered by the real Helm.
+check-kubernetes:
+	$(PYTEST) tests/kubernetes
+
 up: install ## Start the platform on this machine; Ctrl-C stops it (PROFILE=servers: on real servers)
 	$(BIN)/aimic up $(if $(PROFILE),--profile $(PROFILE))
 
-servers: ## Get PostgreSQL, Kafka, MinIO, Toxiproxy and Prometheus for this machine (cached in ~/.cache/aimic)
+servers: ## Get PostgreSQL, Kafka, MinIO, Toxiproxy, Prometheus and Helm for this machine (cached in ~/.cache/aimic)
 	@$(or $(PYTHON),python3) -m services.local.servers.install
 
 test-long: install-dev servers ## The tests that are too slow for `make test`; their last output is kept in docs/long.txt

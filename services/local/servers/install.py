@@ -80,6 +80,11 @@ def grpcurl() -> Path:
     return install_go_program("grpcurl", _place())
 
 
+def helm() -> Path:
+    """The program helm, for the checks of the chart."""
+    return install_go_program("helm", _place())
+
+
 def find_postgres() -> Path | None:
     """The newest PostgreSQL on this machine, where Debian puts it or on the path."""
     found = [path for path in _DEBIAN.glob("*/bin") if (path / "initdb").exists()]
@@ -126,7 +131,7 @@ def main() -> int:
     """0 when everything is there, what the tests want beside it too."""
     try:
         everything()
-        for program in (toxiproxy, prometheus, curl, grpcurl):
+        for program in (toxiproxy, prometheus, curl, grpcurl, helm):
             program()
     except AimicError as error:
         print(f"Error: {error.message}", file=sys.stderr)  # noqa: T201

@@ -17,7 +17,12 @@ from services.local.servers.debian import install_packages, unpack_package
 from services.local.servers.settings import go_environment
 from services.local.servers.tries import thrice
 
-_MINUTES = {"grpcurl": "about 2 minutes", "minio": "about 4 minutes", "toxiproxy": "about half a minute"}
+_MINUTES = {
+    "grpcurl": "about 2 minutes",
+    "helm": "about 2 minutes",
+    "minio": "about 4 minutes",
+    "toxiproxy": "about half a minute",
+}
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>local</groupId><artifactId>kafka</artifactId><version>1</version>

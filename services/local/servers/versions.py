@@ -12,6 +12,7 @@ JAVA_AT_LEAST = 17
 POSTGRES_AT_LEAST = 15
 GO_PROGRAMS = {
     "minio": ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c"),
+    "helm": ("helm.sh/helm/v3/cmd/helm", "v3.22.0"),
     "grpcurl": ("github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.3"),
     "toxiproxy": ("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0"),
 }
