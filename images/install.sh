@@ -16,4 +16,5 @@ fi
 find /opt/aimic -type d -name tests -not -path '*/numpy/_core/*' -prune -exec rm -rf {} +
 rm -rf /opt/aimic/lib/python3*/site-packages/onnx/backend/test
 rm -rf /delta && mkdir /delta
-[ "${DELTA:-no}" = no ] || find /opt/aimic \( -type f -o -type l \) -cnewer /tmp/before -exec cp -a --parents -t /delta {} +
+cd /
+[ "${DELTA:-no}" = no ] || find opt/aimic \( -type f -o -type l \) -cnewer /tmp/before -print0 | tar -c --null -T - | tar -x -C /delta

@@ -19,4 +19,4 @@ def requirements(project: dict[str, Any], extras: list[str]) -> set[str]:
 
 if __name__ == "__main__":
     declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    print("\n".join(sorted(requirements(declared, sys.argv[1:]))))
+    sys.stdout.write("\n".join(sorted(requirements(declared, sys.argv[1:]))) + "\n")
