@@ -1,48 +1,78 @@
+{{/* Names, labels, images and security: what every template shares. Arguments: (dict "root" $ "component" "ingest"). */}}
 {{- define "aimic.fullname" -}}
-{{- if contains "aimic" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-aimic" (.Release.Name | trunc 34) }}{{ end -}}
-{{- end -}}
+{{- $made := ternary .Release.Name (printf "%s-aimic" .Release.Name) (contains "aimic" .Release.Name) -}}
+{{- .Values.fullnameOverride | default $made | trunc 40 | trimSuffix "-" -}}
+{{- end }}
 
-{{- /* What tells a component's pods from all others: (dict "root" $ "component" "ingest"). */ -}}
-{{- define "aimic.selector" -}}
-app.kubernetes.io/name: aimic
+{{- define "aimic.component" -}}
+{{ include "aimic.fullname" .root }}-{{ .component }}
+{{- end }}
+
+{{- define "aimic.selectorLabels" -}}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default "aimic" }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
-{{- end -}}
+{{- end }}
 
 {{- define "aimic.labels" -}}
-{{ include "aimic.selector" . }}
+{{ include "aimic.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-{{- end -}}
+{{- end }}
 
+{{- define "aimic.meta" -}}
+name: {{ include "aimic.component" . }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "aimic.labels" . | nindent 2 }}
+{{- end }}
+
+{{/* (dict "root" $ "image" .Values.ingest.image) */}}
 {{- define "aimic.image" -}}
-{{- $image := (get .root.Values .component).image -}}
-{{- $name := printf "%s:%s" $image.repository ($image.tag | default .root.Chart.AppVersion) -}}
-{{- if .root.Values.image.registry }}{{ printf "%s/%s" .root.Values.image.registry $name }}{{ else }}{{ $name }}{{ end -}}
-{{- end -}}
+{{- with .root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end }}
 
-{{- define "aimic.containerSecurity" -}}
+{{/* Of a pod; the argument is the root. */}}
+{{- define "aimic.podSecurityContext" -}}
+runAsNonRoot: true
+{{- with .Values.security.runAsUser }}
+runAsUser: {{ int . }}
+runAsGroup: {{ int . }}
+{{- end }}
+{{- with .Values.security.fsGroup }}
+fsGroup: {{ int . }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "aimic.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
-{{- end -}}
+{{- end }}
 
-{{- /* A secret's files in a volume: (dict "name" "s3" "secret" "its-name"). */ -}}
-{{- define "aimic.secretVolume" -}}
-- name: {{ .name }}
-  secret: {secretName: {{ .secret }}, defaultMode: 0440}
-{{- end -}}
+{{- define "aimic.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
 
-{{- /* The port table of files/arrows.yaml. */ -}}
-{{- define "aimic.ports" -}}
-{{- range $name, $port := get (.root.Files.Get "files/arrows.yaml" | fromYaml).ports .component -}}
-- {name: {{ $name }}, containerPort: {{ int $port }}}
-{{ end -}}
-{{- end -}}
+{{/* The Secret of a purpose: (dict "root" $ "purpose" "postgresqlOwner"). */}}
+{{- define "aimic.secretName" -}}
+{{- $made := printf "%s-%s" (include "aimic.fullname" .root) (kebabcase .purpose) -}}
+{{- (index .root.Values.secrets .purpose).existingSecret | default $made -}}
+{{- end }}
 
-{{- /* Alive is whether the process turns; ready is what the service says of itself. */ -}}
-{{- define "aimic.probes" -}}
-startupProbe: {httpGet: {path: /healthz, port: ops}, periodSeconds: 2, failureThreshold: 90}
-readinessProbe: {httpGet: {path: /readyz, port: ops}, periodSeconds: 5, timeoutSeconds: 3}
-livenessProbe: {httpGet: {path: /healthz, port: ops}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6}
+{{/* (dict "root" $ "kind" "serving") */}}
+{{- define "aimic.priorityClassName" -}}
+{{- if .root.Values.priorityClasses.create -}}
+{{ .root.Release.Namespace }}-{{ include "aimic.fullname" .root }}-{{ .kind }}
+{{- else -}}
+{{ index .root.Values.priorityClasses .kind }}
 {{- end -}}
+{{- end }}
