@@ -3,20 +3,13 @@
 import functools
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from services.local.servers.install import helm
-
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "helm" / "aimic"
-NAMED = Path(__file__).with_name("values.yaml")
-KUBERNETES = "1.34.0"
-
-Manifests = list[dict[str, Any]]
+from tests.kubernetes.manifests import CHART, KUBERNETES, Manifests
 
 
 @pytest.fixture(scope="session")
@@ -32,22 +25,23 @@ def ask_helm() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def said(ask_helm: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """What `helm template` says to the values that have to be named, with these changes (`name=value`)."""
+    """What `helm template` says to a profile with these changes (`name=value`)."""
 
-    def template(*changes: str) -> subprocess.CompletedProcess[str]:
+    def template(profile: str, *changes: str) -> subprocess.CompletedProcess[str]:
         sets = [word for change in changes for word in ("--set", change)]
-        return ask_helm("template", "hospital", str(CHART), "--kube-version", KUBERNETES, "-f", str(NAMED), *sets)
+        values = CHART / f"values-{profile}.yaml"
+        return ask_helm("template", "hospital", str(CHART), "--kube-version", KUBERNETES, "-f", str(values), *sets)
 
     return template
 
 
 @pytest.fixture(scope="session")
 def rendered(said: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Manifests]:
-    """The manifests with these changes; each set of changes is rendered once."""
+    """The manifests of a profile with these changes; each set of changes is rendered once."""
 
     @functools.cache
-    def render(*changes: str) -> Manifests:
-        done = said(*changes)
+    def render(profile: str, *changes: str) -> Manifests:
+        done = said(profile, *changes)
         assert done.returncode == 0, done.stderr
         return [each for each in yaml.safe_load_all(done.stdout) if each]
 

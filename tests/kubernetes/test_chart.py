@@ -1,78 +1,105 @@
-"""The chart renders, refuses what can't work in words, and its pods are restricted by construction."""
+"""The chart renders, and its pods are restricted by construction."""
 
 import re
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-Manifests = list[dict[str, Any]]
+from tests.kubernetes.manifests import (
+    CHART,
+    KUBERNETES,
+    PROFILES,
+    SERVICES,
+    STORES,
+    Manifests,
+    containers,
+    files_of,
+    of_kind,
+    plain_settings,
+    pods,
+    templates,
+)
+
 Ask = Callable[..., subprocess.CompletedProcess[str]]
+Render = Callable[..., Manifests]
 
 CHANGES = (
     (),
     ("priorityClasses.create=false",),
     ("networkPolicies.enabled=false",),
-    ("secrets.kafka=",),
-    ("trainer.gpu.resource=nvidia.com/gpu", "trainer.gpu.count=2"),
-    ("image.registry=images.hospital.example", "image.pullSecrets={own}", "ingest.image.tag=1.2.3"),
-    ("ingest.nodeSelector.disk=ssd", "ingest.tolerations[0].operator=Exists", "ingest.extraEnv[0].name=A"),
+    ("trainer.gpu.resource=nvidia.com/gpu", "trainer.gpu.count=2", "trainer.kueueQueue=labs"),
+    ("image.registry=images.hospital.example/", "image.pullSecrets={own}", "ingest.image.tag=1.2.3"),
+    ("ingest.nodeSelector.disk=ssd", "minio.tolerations[0].operator=Exists", "ingest.extraEnv[0].name=A"),
     ("ingest.replicas=1", "inference.replicas=5", "trainer.replicas=0"),
+    ("trainer.scaling=fixed",),
+    ("trainer.scaling=keda", "weights.existingClaim=weights"),
+    ("trust.configMap=authorities", "trust.s3Key=ca.pem", "secrets.kafka.existingSecret=broker"),
+    ("monitoring.serviceMonitor.enabled=true", "monitoring.prometheusRule.enabled=true"),
 )
-"""Each option, switched."""
+"""Options, switched in each profile."""
+
+VOLUMES = {"emptyDir", "secret", "configMap", "projected", "persistentVolumeClaim"}
+EVERYWHERE = [(profile, changes) for profile in PROFILES for changes in CHANGES]
 
 
-def _pods(manifests: Manifests) -> dict[str, dict[str, Any]]:
-    made = [each for each in manifests if each["kind"] == "Deployment"]
-    return {each["metadata"]["name"].rsplit("-", 1)[1]: each["spec"]["template"]["spec"] for each in made}
+def _expected(profile: str) -> set[str]:
+    return SERVICES | (STORES if profile == "small" else set())
 
 
-def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*pod.get("initContainers", ()), *pod["containers"]]
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_linter_has_nothing_to_say(ask_helm: Ask, profile: str) -> None:
+    values = str(CHART / f"values-{profile}.yaml")
 
-
-def test_the_linter_has_nothing_to_say(ask_helm: Ask) -> None:
-    here = Path(__file__)
-    chart = here.parents[2] / "helm" / "aimic"
-    done = ask_helm(
-        "lint", "--strict", str(chart), "--kube-version", "1.34.0", "-f", str(here.with_name("values.yaml"))
-    )
+    done = ask_helm("lint", "--strict", str(CHART), "--kube-version", KUBERNETES, "-f", values)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: " ".join(changes) or "as they are")
-def test_every_pod_keeps_the_restricted_standard(rendered: Callable[..., Manifests], changes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("profile", "changes"), EVERYWHERE, ids=str)
+def test_every_pod_keeps_the_restricted_standard(rendered: Render, profile: str, changes: tuple[str, ...]) -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/, and what we promise beyond it."""
-    pods = _pods(rendered(*changes))
+    made = pods(rendered(profile, *changes))
 
-    assert set(pods) == {"ingest", "inference", "dashboard", "trainer"}
-    for pod in pods.values():
+    assert set(made) == _expected(profile)
+    for pod in made.values():
         assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", each["name"]) for each in pod["volumes"])
-        assert {kind for each in pod["volumes"] for kind in each if kind != "name"} <= {"emptyDir", "secret"}
-        for container in _containers(pod):
-            security = {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-            assert container["securityContext"] == security
-            assert {"cpu", "memory"} <= set(container["resources"]["requests"])
-            assert "memory" in container["resources"]["limits"]
-            assert not any("hostPort" in port for port in container.get("ports", ()))
+        assert {kind for each in pod["volumes"] for kind in each if kind != "name"} <= VOLUMES
+        for container in containers(pod):
+            _restricted(container)
 
 
-@pytest.mark.parametrize("component", ["ingest", "inference", "dashboard", "trainer"])
+def _restricted(container: dict[str, Any]) -> None:
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+    assert "memory" in container["resources"]["limits"]
+    assert not any("hostPort" in port for port in container.get("ports", ()))
+
+
+def test_a_platform_that_numbers_users_itself_may_do_so(rendered: Render) -> None:
+    made = pods(rendered("production", "security.runAsUser=null", "security.fsGroup=null"))
+
+    for pod in made.values():
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(pod["securityContext"])
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("component", sorted(SERVICES))
 def test_each_is_asked_whether_it_lives_and_works_on_its_operations_port(
-    rendered: Callable[..., Manifests], arrows: dict[str, Any], component: str
+    rendered: Render, arrows: dict[str, Any], profile: str, component: str
 ) -> None:
-    (container,) = _pods(rendered())[component]["containers"]
+    (container,) = pods(rendered(profile))[component]["containers"]
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
 
@@ -82,86 +109,116 @@ def test_each_is_asked_whether_it_lives_and_works_on_its_operations_port(
     assert probes["liveness"]["path"] == "/healthz"
 
 
-def test_the_owners_password_is_seen_by_the_migration_alone(rendered: Callable[..., Manifests]) -> None:
+def test_each_store_is_asked_too(rendered: Render, arrows: dict[str, Any]) -> None:
+    for component in STORES:
+        (container,) = pods(rendered("small"))[component]["containers"]
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+        assert {each["name"]: each["containerPort"] for each in container["ports"]} == arrows["ports"][component]
+
+
+@pytest.mark.parametrize(("profile", "who"), [("small", {"migrate", "setup"}), ("production", {"migrate"})])
+def test_the_owners_password_is_seen_where_the_database_is_made(rendered: Render, profile: str, who: set[str]) -> None:
     seeing = {
         container["name"]
-        for pod in _pods(rendered()).values()
-        for container in _containers(pod)
-        for mount in container["volumeMounts"]
-        if mount["name"] == "postgresql-owner"
+        for pod in pods(rendered(profile)).values()
+        for container in containers(pod)
+        if any(path.endswith("owner-password") for path in files_of(pod, container))
     }
 
-    assert seeing == {"migrate"}
+    assert seeing == who
 
 
-def test_every_file_that_a_variable_names_is_mounted(rendered: Callable[..., Manifests]) -> None:
-    for pod in _pods(rendered()).values():
-        volumes = {each["name"] for each in pod["volumes"]}
-        for container in _containers(pod):
-            assert {each["name"] for each in container["volumeMounts"]} <= volumes
-            places = [each["mountPath"] for each in container["volumeMounts"]]
-            files = [each["value"] for each in container["env"] if each["name"].endswith("_FILE")]
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_secret_that_a_variable_names_is_mounted(rendered: Render, profile: str) -> None:
+    manifests = rendered(profile)
+    for component in SERVICES:
+        pod = pods(manifests)[component]
+        for container in containers(pod):
+            settings = plain_settings(manifests, container)
+            files = {value for name, value in settings.items() if name.endswith("_FILE") and "/trust/" not in value}
             assert files
-            assert all(any(file.startswith(f"{place}/") for place in places) for file in files), files
+            assert files <= files_of(pod, container)
+            assert {each["name"] for each in container["volumeMounts"]} <= {each["name"] for each in pod["volumes"]}
 
 
-def test_secrets_are_named_and_never_written(rendered: Callable[..., Manifests]) -> None:
-    assert not [each for each in rendered() if each["kind"] == "Secret"]
-    for pod in _pods(rendered()).values():
-        for container in _containers(pod):
-            plain = [each["name"] for each in container["env"] if "value" in each]
-            assert not [name for name in plain if name.endswith(("KEY", "PASSWORD", "SECRET"))]
+@pytest.mark.parametrize("component", ["inference", "dashboard", "trainer"])
+def test_only_ingest_sees_the_passwords_of_the_stores(rendered: Render, component: str) -> None:
+    pod = pods(rendered("small"))[component]
+    (container,) = pod["containers"]
+    key = "worker-key" if component == "trainer" else "api-key"
+
+    assert files_of(pod, container) == {f"/etc/aimic/secrets/keys/{key}"}
 
 
-def test_a_gpu_is_asked_for_by_its_resource(rendered: Callable[..., Manifests]) -> None:
-    (with_gpu,) = _pods(rendered("trainer.gpu.resource=nvidia.com/gpu", "trainer.gpu.count=2"))["trainer"]["containers"]
-    (without,) = _pods(rendered())["trainer"]["containers"]
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_secret_is_a_plain_setting(rendered: Render, profile: str) -> None:
+    manifests = rendered(profile)
+    for pod in pods(manifests).values():
+        for container in containers(pod):
+            names = plain_settings(manifests, container)
+            assert not [name for name in names if name.endswith(("KEY", "PASSWORD", "SECRET"))]
+
+
+def test_the_small_profile_draws_its_secrets_and_keeps_them(rendered: Render) -> None:
+    secrets = of_kind(rendered("small"), "Secret")
+    values = [value for each in secrets for value in each["data"].values()]
+
+    names = {each["metadata"]["name"].removeprefix("hospital-aimic-") for each in secrets}
+    assert names == {"keys", "postgresql", "postgresql-owner", "s3"}
+    assert {each["metadata"]["annotations"]["helm.sh/resource-policy"] for each in secrets} == {"keep"}
+    assert len(set(values)) == len(values)
+    assert min(map(len, values)) >= 40
+    assert not of_kind(rendered("production"), "Secret")
+
+
+def test_a_gpu_is_asked_for_by_its_resource_and_a_queue_by_its_label(rendered: Render) -> None:
+    changed = rendered("small", "trainer.gpu.resource=nvidia.com/gpu", "trainer.gpu.count=2", "trainer.kueueQueue=labs")
+    (with_gpu,) = pods(changed)["trainer"]["containers"]
+    (without,) = pods(rendered("small"))["trainer"]["containers"]
 
     assert with_gpu["resources"]["limits"]["nvidia.com/gpu"] == 2
-    assert set(without["resources"]["limits"]) == {"memory"}
+    assert "nvidia.com/gpu" not in without["resources"]["limits"]
+    assert templates(changed)["trainer"]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "labs"
 
 
-def test_two_replicas_may_lose_one_at_a_time_and_one_can_be_drained(rendered: Callable[..., Manifests]) -> None:
-    def budgets(*changes: str) -> set[str]:
-        return {each["metadata"]["name"] for each in rendered(*changes) if each["kind"] == "PodDisruptionBudget"}
+def test_trainers_come_by_keda_and_end_when_nothing_waits(rendered: Render) -> None:
+    manifests = rendered("production")
+    (job,) = of_kind(manifests, "ScaledJob")
+    (container,) = pods(manifests)["trainer"]["containers"]
+    (trigger,) = job["spec"]["triggers"]
 
-    assert budgets() == {"hospital-aimic-ingest", "hospital-aimic-inference"}
-    assert budgets("ingest.replicas=1", "inference.replicas=1") == set()
-
-
-def test_images_come_from_where_the_hospital_keeps_them(rendered: Callable[..., Manifests]) -> None:
-    changes = ("image.registry=images.hospital.example", "image.pullSecrets={own}", "ingest.image.tag=1.2.3")
-    pods = _pods(rendered(*changes))
-
-    assert {each["image"] for each in _containers(pods["ingest"])} == {"images.hospital.example/aimic/ingest:1.2.3"}
-    assert pods["trainer"]["containers"][0]["image"] == "images.hospital.example/aimic/trainer:0.1.0"
-    assert pods["ingest"]["imagePullSecrets"] == [{"name": "own"}]
+    assert job["spec"]["scalingStrategy"] == {"strategy": "accurate"}
+    assert job["spec"]["rollout"] == {"strategy": "gradual"}
+    assert trigger["metadata"]["url"] == "http://hospital-aimic-ingest.default.svc:9000/metrics"
+    assert plain_settings(manifests, container)["AIMIC_TRAINER_UNTIL_IDLE"] == "true"
+    fixed = rendered("production", "trainer.scaling=fixed")
+    assert "AIMIC_TRAINER_UNTIL_IDLE" not in plain_settings(fixed, pods(fixed)["trainer"]["containers"][0])
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ("secrets.s3=", "secrets.s3 is missing"),
-        ("secrets.keys=", "secrets.keys is missing"),
-        ("records.url=", "records.url is missing"),
-        ("records.ownerUrl=", "records.ownerUrl is missing"),
-        ("blobs.url=", "blobs.url is missing"),
-        ("events.url=", "events.url is missing"),
-        ("networkPolicies.outside=null", "networkPolicies.outside"),
-        ("blobs.url=https://s3.example/aimic", "blobs"),
-        ("records.url=postgresql+psycopg://aimic_app:secret@db.example/aimic", "records"),
-        ("ingest.replicas=-1", "replicas"),
-        ("ingest.replicas=many", "replicas"),
-        ("ingest.scratch=lots", "scratch"),
-        ("inference.resources.limits.memory=null", "limits"),
-        ("image.pullPolicy=Sometimes", "pullPolicy"),
-        ("trainer.gpu.count=0", "count"),
-        ("networkPolicies.records.port=70000", "port"),
-        ("ingest.replica=3", "replica"),
-    ],
-)
-def test_what_cannot_work_is_refused_by_its_name(said: Ask, change: str, words: str) -> None:
-    done = said(change)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_pod_is_given_longer_to_end_than_its_service_takes(rendered: Render, profile: str) -> None:
+    manifests = rendered(profile)
+    made = pods(manifests)
+    (inference,), (trainer,) = made["inference"]["containers"], made["trainer"]["containers"]
+    serving = plain_settings(manifests, inference)["AIMIC_INFERENCE_STOP_S"]
+    checkpoint = plain_settings(manifests, trainer)["AIMIC_TRAINER_GRACE_S"]
 
-    assert done.returncode != 0
-    assert words in done.stderr
+    assert made["inference"]["terminationGracePeriodSeconds"] > int(serving) + 5
+    assert made["trainer"]["terminationGracePeriodSeconds"] >= int(checkpoint) + 8
+
+
+def test_one_pod_of_each_may_be_drained_at_a_time(rendered: Render) -> None:
+    budgets = of_kind(rendered("small"), "PodDisruptionBudget")
+
+    assert {each["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] for each in budgets} == SERVICES
+    assert all(each["spec"]["maxUnavailable"] == 1 for each in budgets)
+
+
+def test_images_come_from_where_the_hospital_keeps_them(rendered: Render) -> None:
+    changes = ("image.registry=images.hospital.example/", "image.pullSecrets={own}", "ingest.image.tag=1.2.3")
+    made = pods(rendered("small", *changes))
+
+    assert {each["image"] for each in containers(made["ingest"])} == {"images.hospital.example/aimic/ingest:1.2.3"}
+    assert made["trainer"]["containers"][0]["image"] == "images.hospital.example/aimic/trainer:0.1.0"
+    assert made["kafka"]["containers"][0]["image"].startswith("images.hospital.example/apache/kafka:")
+    assert all(pod["imagePullSecrets"] == [{"name": "own"}] for pod in made.values())
