@@ -14,7 +14,9 @@ else
 fi
 # numpy's own testing helpers import a module of numpy/_core/tests.
 find /opt/aimic -type d -name tests -not -path '*/numpy/_core/*' -prune -exec rm -rf {} +
-rm -rf /opt/aimic/lib/python3*/site-packages/onnx/backend/test
+rm -rf /opt/aimic/lib/python3*/site-packages/onnx/backend/test /opt/aimic/lib/python3*/site-packages/Crypto/SelfTest
+# For type checkers and compilers.
+find /opt/aimic \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \) -delete
 rm -rf /delta && mkdir /delta
 cd /
 [ "${DELTA:-no}" = no ] || find opt/aimic \( -type f -o -type l \) -cnewer /tmp/before -print0 | tar -c --null -T - | tar -x -C /delta

@@ -1,0 +1,142 @@
+"""`python -m tests.cluster`: images, cluster, chart, work, faults, uninstall. `--keep docs/cluster.txt` for its output."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cluster import node
+from tests.cluster.kubernetes import CHART, ROOT, Cluster, is_ready, until
+from tests.cluster.steps import Report
+from tests.cluster.work import Laboratory, laboratory, same
+
+KILLED = ("ingest", "inference", "trainer", "kafka", "minio", "postgresql", "dashboard")
+MIB = 2**20
+
+
+def _all_ready(cluster: Cluster, without: tuple[str, ...] = ()) -> bool:
+    """`without`: inference is ready only when it serves a model."""
+    pods = [pod for pod in cluster.pods() if "deletionTimestamp" not in pod["metadata"]]
+    asked = [pod for pod in pods if pod["metadata"]["labels"]["app.kubernetes.io/component"] not in without]
+    return bool(asked) and all(map(is_ready, asked))
+
+
+def _memory(cluster: Cluster) -> list[str]:
+    """What each pod uses now, as the kubelet measures it."""
+    lines = []
+    for name in cluster.kubectl("get", "nodes", "-o", "name").split():
+        path = f"/api/v1/nodes/{name.removeprefix('node/')}/proxy/stats/summary"
+        for pod in json.loads(cluster.run("kubectl", "get", "--raw", path))["pods"]:
+            if pod["podRef"]["namespace"] == cluster.namespace and "memory" in pod:
+                used = pod["memory"].get("workingSetBytes", 0) / MIB
+                lines.append(f"  {pod['podRef']['name']:45} {used:7.0f} MiB")
+    return sorted(lines)
+
+
+def _install(cluster: Cluster, report: Report) -> None:
+    with report.step("a namespace that enforces the restricted standard"):
+        cluster.run("kubectl", "create", "namespace", cluster.namespace)
+        label = "pod-security.kubernetes.io/enforce=restricted"
+        cluster.run("kubectl", "label", "namespace", cluster.namespace, label)
+    with report.step("helm install, until every pod is ready (inference: until it serves a model)"):
+        cluster.helm("install", "aimic", str(CHART), "-f", str(CHART / "values-small.yaml"))
+        until("every pod is ready", lambda: _all_ready(cluster, ("inference",)), 300)
+
+
+def _work(cluster: Cluster, report: Report, lab: Laboratory) -> None:
+    with report.step("a drawn data set is imported"):
+        report.say(f"  {lab.bring()}")
+    with report.step("one network is cross-validated and its model registered"):
+        lab.finish(lab.start("first"))
+    with report.step("inference is ready"):
+        until("inference serves", lambda: _all_ready(cluster), 120)
+    with report.step("REST and gRPC say the same"):
+        answers = lab.rest("first")
+        same(answers, lab.over_grpc("first"))
+        for file, result in zip(lab.files(), answers.results, strict=True):
+            answer = result.answer
+            report.say(f"  {file.parent.name:8} → {answer.label if answer else result.error}")
+    report.say(cluster.kubectl("get", "all"))
+    report.say("Memory of each pod:\n" + "\n".join(_memory(cluster)))
+
+
+def _kill_each(cluster: Cluster, report: Report, lab: Laboratory) -> None:
+    """While one training runs, every pod in turn is killed without a grace time; then everything is still there."""
+    before = lab.rest("first")
+    job = lab.start("second")
+    for component in KILLED:
+        with report.step(f"{component} is killed and comes back, the training goes on"):
+            names = [pod["metadata"]["name"] for pod in cluster.pods(component)]
+            cluster.kubectl("delete", "pod", *names, "--grace-period=0", "--force", timeout_s=60)
+            until(f"{component} is back", lambda: _all_ready(cluster), 180)
+    with report.step("the training ends well all the same"):
+        lab.finish(job, 900)
+    with report.step("the first model answers as before, and the second answers"):
+        same(before, lab.rest("first"))
+        lab.rest("second")
+
+
+def _uninstall(cluster: Cluster, report: Report) -> None:
+    with report.step("helm uninstall"):
+        cluster.helm("uninstall", "aimic", "--wait")
+        until("no pod is left", lambda: not cluster.pods(), 120)
+    kept = cluster.kubectl("get", "secrets,persistentvolumeclaims", "-o", "name").split()
+    report.say("Kept after uninstall: " + ", ".join(sorted(each for each in kept if "helm.release" not in each)))
+    with report.step("installed again, it finds its secrets and its data"):
+        cluster.helm("install", "aimic", str(CHART), "-f", str(CHART / "values-small.yaml"))
+        until("every pod is ready", lambda: _all_ready(cluster), 300)
+        with laboratory(cluster) as lab:
+            models = {model.name for model in lab.client.models.list()}
+        if not {"first", "second"} <= models:
+            raise RuntimeError(f"models are missing: {models}")
+    cluster.helm("uninstall", "aimic", "--wait")
+
+
+def _whole(cluster: Cluster, report: Report) -> None:
+    _install(cluster, report)
+    with laboratory(cluster) as lab:
+        _work(cluster, report, lab)
+        _kill_each(cluster, report, lab)
+    _uninstall(cluster, report)
+
+
+def main() -> int:
+    """0 when every step passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, help="write the output there")
+    parser.add_argument("--built", action="store_true", help="the images are built and loaded already")
+    chosen = parser.parse_args()
+    own = "KUBECONFIG" not in os.environ
+    cluster = Cluster(Path(os.environ.get("KUBECONFIG", node.CONFIG)), "aimic-test")
+    report, started = Report(), False
+    try:
+        if own:
+            with report.step("the cluster is up"):
+                started = node.up()
+        if own and not chosen.built:
+            with report.step("images are built"):
+                node.build_images()
+            with report.step("images are in the node"):
+                report.say("  " + "\n  ".join(node.load_images(cluster, "small")))
+        report.say(cluster.run("kubectl", "version"))
+        _whole(cluster, report)
+        report.say("PASSED. NetworkPolicies were accepted; whether they are enforced depends on the cluster's plug-in.")
+    except Exception as error:
+        report.say(f"{error}\n{cluster.troubles()}")
+        return 1
+    finally:
+        cluster.run("kubectl", "delete", "namespace", cluster.namespace, check=False, timeout_s=180)
+        if started:
+            node.down()
+    if chosen.keep:
+        revision = subprocess.run(
+            ("git", "-C", str(ROOT), "describe", "--always", "--dirty"), capture_output=True, text=True, check=True
+        )
+        report.keep(chosen.keep, revision.stdout.strip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
