@@ -15,6 +15,7 @@ fi
 # numpy's own testing helpers import a module of numpy/_core/tests.
 find /opt/aimic -type d -name tests -not -path '*/numpy/_core/*' -prune -exec rm -rf {} +
 rm -rf /opt/aimic/lib/python3*/site-packages/onnx/backend/test /opt/aimic/lib/python3*/site-packages/Crypto/SelfTest
+rm -rf /opt/aimic/lib/python3*/site-packages/sqlalchemy/testing /opt/aimic/lib/python3*/site-packages/alembic/testing
 # For type checkers and compilers.
 find /opt/aimic \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \) -delete
 rm -rf /delta && mkdir /delta

@@ -11,6 +11,7 @@ done
 rm -f /usr/bin/pip* /usr/local/bin/pip* /etc/pip.conf
 # Perl is there for installers only; gconv converts texts for programs in C, which we have none of.
 rm -rf /usr/bin/perl* /usr/lib/*-linux-gnu/perl-base /usr/lib/*-linux-gnu/gconv /usr/share/perl5 /usr/share/python-wheels
+rm -rf /usr/bin/apt* /usr/bin/gpgv /usr/lib/apt /usr/lib/*-linux-gnu/libapt-* /etc/apt /usr/share/lintian /usr/share/bug
 rm -rf /usr/include /usr/local/include /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale
 rm -rf /var/lib/apt/lists /var/cache/apt /var/cache/debconf /var/log /root/.cache
 find /usr -xdev \( -name '*.a' -o -name '*.pyc' \) -delete

@@ -1,4 +1,4 @@
-"""`python -m tests.cluster`: images, cluster, chart, work, faults, uninstall. `--keep docs/cluster.txt` for its output."""
+"""`python -m tests.cluster`: images, cluster, chart, work, faults, uninstall. `--keep FILE` keeps its output."""
 
 import argparse
 import json
@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tests.cluster import node
 from tests.cluster.kubernetes import CHART, ROOT, Cluster, is_ready, until
+from tests.cluster.life import upgrade_and_roll_back
 from tests.cluster.steps import Report
-from tests.cluster.work import Laboratory, laboratory, same
+from tests.cluster.work import Laboratory, alike, laboratory, same, trusting
 
-KILLED = ("ingest", "inference", "trainer", "kafka", "minio", "postgresql", "dashboard")
+KILLED = ("ingest", "inference", "trainer", "kafka", "minio", "postgresql", "dashboard", "edge")
 MIB = 2**20
 
 
@@ -45,6 +46,15 @@ def _install(cluster: Cluster, report: Report) -> None:
         until("every pod is ready", lambda: _all_ready(cluster, ("inference",)), 300)
 
 
+def _pages(lab: Laboratory) -> None:
+    with trusting(lab.edge, lab.authority) as http:
+        stranger, known = http.get("/"), http.get("/", auth=("anybody", lab.key))
+        metrics = http.get("/metrics", auth=("anybody", lab.key))
+    asks = stranger.status_code == 401 and "Basic" in stranger.headers.get("www-authenticate", "")
+    if not asks or known.status_code != 200 or "aimic_" in metrics.text:
+        raise RuntimeError(f"pages: {stranger.status_code}, with the key {known.status_code}: {known.text[:200]}")
+
+
 def _work(cluster: Cluster, report: Report, lab: Laboratory) -> None:
     with report.step("a drawn data set is imported"):
         report.say(f"  {lab.bring()}")
@@ -52,7 +62,9 @@ def _work(cluster: Cluster, report: Report, lab: Laboratory) -> None:
         lab.finish(lab.start("first"))
     with report.step("inference is ready"):
         until("inference serves", lambda: _all_ready(cluster), 120)
-    with report.step("REST and gRPC say the same"):
+    with report.step("pages ask for the key and open with it"):
+        _pages(lab)
+    with report.step("REST and gRPC say the same, through the edge"):
         answers = lab.rest("first")
         same(answers, lab.over_grpc("first"))
         for file, result in zip(lab.files(), answers.results, strict=True):
@@ -74,7 +86,7 @@ def _kill_each(cluster: Cluster, report: Report, lab: Laboratory) -> None:
     with report.step("the training ends well all the same"):
         lab.finish(job, 900)
     with report.step("the first model answers as before, and the second answers"):
-        same(before, lab.rest("first"))
+        alike(before, lab.rest("first"))
         lab.rest("second")
 
 
@@ -98,6 +110,7 @@ def _whole(cluster: Cluster, report: Report) -> None:
     _install(cluster, report)
     with laboratory(cluster) as lab:
         _work(cluster, report, lab)
+        upgrade_and_roll_back(cluster, report, lab)
         _kill_each(cluster, report, lab)
     _uninstall(cluster, report)
 

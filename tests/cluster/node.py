@@ -10,7 +10,7 @@ PROGRAM = Path(os.environ.get("AIMIC_CLUSTER", ROOT.parent / "shared" / "cluster
 CONFIG = Path("/var/lib/aimic-cluster/admin.conf")
 DOCKER = "/usr/bin/docker"
 SERVICES = ("ingest", "dashboard", "inference", "trainer")
-STAND_INS = ("postgres", "kafka", "minio")
+STAND_INS = ("postgres", "kafka", "minio", "caddy")
 
 
 def _do(*command: str | Path, seconds: float) -> None:

@@ -1,17 +1,22 @@
-"""What a laboratory does: import, train, classify. By the Python client, through two forwarded ports."""
+"""What a laboratory does: import, train, classify. By the Python client, through the edge."""
 
 import asyncio
+import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
 
 from aimic.client import Client, Retry
 from aimic.client.predict_grpc import GrpcClient
 from aimic.domain.dataset import LabelRule
 from aimic.domain.job import Job, JobRequest, Status, TrainSettings
-from aimic.domain.prediction import PredictResponse
+from aimic.domain.prediction import Answer, PredictResponse
 from aimic.domain.split import SplitRequest
 from services.local.demo.cells import KINDS, draw_set
 from services.local.servers.ports import free_ports
@@ -27,6 +32,7 @@ SETTINGS = TrainSettings(
     image_size=64,
     threads=1,
 )
+CLOSE = 1e-3
 PATIENT = Retry(attempts=40, first_s=0.2, longest_s=2.0)
 
 
@@ -35,8 +41,9 @@ class Laboratory:
     """One installation, and the pictures that are sent to it."""
 
     client: Client
-    grpc: str
+    edge: str
     key: str
+    authority: Path
     pictures: Path
 
     def bring(self) -> str:
@@ -74,7 +81,8 @@ class Laboratory:
         """Classify over gRPC."""
 
         async def ask() -> PredictResponse:
-            asked = GrpcClient(self.grpc, self.key, retry=PATIENT)
+            credentials = grpc.ssl_channel_credentials(self.authority.read_bytes())
+            asked = GrpcClient(self.edge, self.key, credentials=credentials, retry=PATIENT)
             try:
                 return await asked.predict(model, self.files())
             finally:
@@ -84,27 +92,49 @@ class Laboratory:
 
 
 def same(one: PredictResponse, other: PredictResponse) -> None:
-    """RuntimeError unless both say the same of every picture, by the same bundle."""
-    said, heard = _said(one), _said(other)
-    if said != heard or None in said:
+    """RuntimeError unless both say the same of every picture, by the same bundle on the same executor."""
+    said, heard = _said(one, {"request_id"}), _said(other, {"request_id"})
+    if said != heard:
         raise RuntimeError(f"answers differ: {said} and {heard}")
 
 
-def _said(response: PredictResponse) -> list[dict[str, object] | None]:
-    """What each picture got, without the request's own name."""
-    return [each.answer and each.answer.model_dump(exclude={"request_id"}) for each in response.results]
+def alike(one: PredictResponse, other: PredictResponse) -> None:
+    """As `same`, where the executor may be another by now: it was chosen by measuring, and answers within 1e-3."""
+    numbers = {"request_id", "executor", "probabilities"}
+    if _said(one, numbers) != _said(other, numbers):
+        raise RuntimeError(f"answers differ: {one} and {other}")
+    for mine, theirs in zip(_answers(one), _answers(other), strict=True):
+        if any(abs(value - theirs.probabilities[name]) > CLOSE for name, value in mine.probabilities.items()):
+            raise RuntimeError(f"probabilities differ: {mine} and {theirs}")
+
+
+def _answers(response: PredictResponse) -> list[Answer]:
+    found = [each.answer for each in response.results if each.answer is not None]
+    if len(found) < len(response.results):
+        raise RuntimeError(f"pictures without an answer: {response}")
+    return found
+
+
+def _said(response: PredictResponse, without: set[str]) -> list[dict[str, Any]]:
+    return [each.model_dump(exclude=without) for each in _answers(response)]
 
 
 @contextmanager
 def laboratory(cluster: Cluster) -> Iterator[Laboratory]:
-    """The services of an installation, reached from here."""
-    ingest, inference, grpc = free_ports(3)
+    """An installation, reached through its edge by whoever trusts its authority and has its key."""
+    (port,) = free_ports(1)
     key = cluster.secret("aimic-keys", "api-key")
+    edge = f"localhost:{port}"
     with ExitStack() as stack:
-        stack.enter_context(cluster.forward("aimic-ingest", 8000, ingest))
-        stack.enter_context(cluster.forward("aimic-inference", 8001, inference))
-        stack.enter_context(cluster.forward("aimic-inference", 8002, grpc))
-        at = f"http://127.0.0.1:{ingest}"
-        client = stack.enter_context(Client(at, key, inference=f"http://127.0.0.1:{inference}", retry=PATIENT))
-        pictures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aimic-cluster-"))) / DATASET
-        yield Laboratory(client, f"127.0.0.1:{grpc}", key, pictures)
+        stack.enter_context(cluster.forward("aimic-edge", 443, port))
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aimic-cluster-")))
+        authority = place / "ca.crt"
+        authority.write_text(cluster.secret("aimic-edge-tls", "ca.crt"))
+        http = stack.enter_context(trusting(edge, authority))
+        client = stack.enter_context(Client(f"https://{edge}", key, retry=PATIENT, http=http))
+        yield Laboratory(client, edge, key, authority, place / DATASET)
+
+
+def trusting(edge: str, authority: Path) -> httpx.Client:
+    """A connection pool to the edge that trusts this authority and no other."""
+    return httpx.Client(base_url=f"https://{edge}", verify=ssl.create_default_context(cafile=authority), timeout=30)

@@ -9,6 +9,8 @@ KUBERNETES = "1.34.0"
 PROFILES = ("small", "production")
 SERVICES = {"ingest", "inference", "dashboard", "trainer"}
 STORES = {"postgresql", "kafka", "minio"}
+INCLUDED = STORES | {"edge"}
+"""What the small profile brings beside the services."""
 
 Manifest = dict[str, Any]
 Manifests = list[Manifest]

@@ -9,10 +9,10 @@ import pytest
 
 from tests.kubernetes.manifests import (
     CHART,
+    INCLUDED,
     KUBERNETES,
     PROFILES,
     SERVICES,
-    STORES,
     Manifests,
     containers,
     files_of,
@@ -45,7 +45,7 @@ EVERYWHERE = [(profile, changes) for profile in PROFILES for changes in CHANGES]
 
 
 def _expected(profile: str) -> set[str]:
-    return SERVICES | (STORES if profile == "small" else set())
+    return SERVICES | (INCLUDED if profile == "small" else set())
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -109,8 +109,8 @@ def test_each_is_asked_whether_it_lives_and_works_on_its_operations_port(
     assert probes["liveness"]["path"] == "/healthz"
 
 
-def test_each_store_is_asked_too(rendered: Render, arrows: dict[str, Any]) -> None:
-    for component in STORES:
+def test_what_is_included_is_asked_too(rendered: Render, arrows: dict[str, Any]) -> None:
+    for component in INCLUDED:
         (container,) = pods(rendered("small"))[component]["containers"]
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
         assert {each["name"]: each["containerPort"] for each in container["ports"]} == arrows["ports"][component]
@@ -164,7 +164,7 @@ def test_the_small_profile_draws_its_secrets_and_keeps_them(rendered: Render) ->
     values = [value for each in secrets for value in each["data"].values()]
 
     names = {each["metadata"]["name"].removeprefix("hospital-aimic-") for each in secrets}
-    assert names == {"keys", "postgresql", "postgresql-owner", "s3"}
+    assert names == {"keys", "postgresql", "postgresql-owner", "s3", "edge-tls"}
     assert {each["metadata"]["annotations"]["helm.sh/resource-policy"] for each in secrets} == {"keep"}
     assert len(set(values)) == len(values)
     assert min(map(len, values)) >= 40
@@ -210,7 +210,10 @@ def test_a_pod_is_given_longer_to_end_than_its_service_takes(rendered: Render, p
 def test_one_pod_of_each_may_be_drained_at_a_time(rendered: Render) -> None:
     budgets = of_kind(rendered("small"), "PodDisruptionBudget")
 
-    assert {each["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] for each in budgets} == SERVICES
+    assert {each["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] for each in budgets} == {
+        *SERVICES,
+        "edge",
+    }
     assert all(each["spec"]["maxUnavailable"] == 1 for each in budgets)
 
 

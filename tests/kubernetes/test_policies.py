@@ -73,10 +73,24 @@ def _component(policy: Manifest) -> str:
 def test_what_comes_from_outside_meets_the_drawn_ports_and_no_other(
     rendered: Render, arrows: dict[str, Any], profile: str, name: str, namespace: str
 ) -> None:
-    changes = ("monitoring.serviceMonitor.enabled=true", "trainer.scaling=keda")
+    changes = ("monitoring.serviceMonitor.enabled=true", "trainer.scaling=keda", "edge.enabled=false")
     drawn = {(to, arrows["ports"][to][port]) for source, to, port in _drawn(arrows) if source == name}
 
     assert _from_namespace(rendered(profile, *changes), namespace) == drawn
+
+
+def test_only_the_edge_is_open_to_everybody(rendered: Render, arrows: dict[str, Any]) -> None:
+    """And where there is an edge, no ingress controller gets past it."""
+    opened = {
+        (_component(policy), port["port"])
+        for policy in of_kind(rendered("small"), "NetworkPolicy")
+        for rule in policy["spec"].get("ingress") or ()
+        if any("ipBlock" in peer for peer in rule["from"])
+        for port in rule["ports"]
+    }
+
+    assert opened == {("edge", port) for port in arrows["ports"]["edge"].values()}
+    assert not _from_namespace(rendered("small"), "ingress-nginx")
 
 
 def test_nobody_looks_for_metrics_where_nobody_asked_for_them(rendered: Render) -> None:

@@ -5,6 +5,10 @@
 {{- $values := .root.Values -}}
 {{- if has .name (list "ingest" "inference" "dashboard" "trainer") }}
 {{- include "aimic.peerPods" . }}
+{{- else if eq .name "edge" }}
+{{- if $values.edge.enabled }}
+{{- include "aimic.peerPods" . }}
+{{- end }}
 {{- else if has .name (list "kafka" "minio" "postgresql") }}
 {{- if (index $values .name).enabled }}
 {{- include "aimic.peerPods" . }}
@@ -14,7 +18,9 @@
 {{- else if eq .name "dns" }}
 {{- include "aimic.peerNamespace" $policies.dns.namespaceLabels }}
 {{- include "aimic.peerAddresses" $policies.dns.cidrs }}
-{{- else if eq .name "controller" }}
+{{- else if eq .name "clients" }}
+{{- include "aimic.peerAddresses" ($policies.clients.cidrs | default (list "0.0.0.0/0" "::/0")) }}
+{{- else if and (eq .name "controller") (not $values.edge.enabled) }}
 {{- include "aimic.peerNamespace" $policies.ingressController.namespaceLabels }}
 {{- else if and (eq .name "prometheus") $values.monitoring.serviceMonitor.enabled }}
 {{- include "aimic.peerNamespace" $policies.prometheus.namespaceLabels }}

@@ -1,4 +1,4 @@
-{{/* What the pods of the three stores have in common. Takes (dict "root" $ "component" "kafka"). */}}
+{{/* What the pods of the three stores and of the edge have in common. Takes (dict "root" $ "component" "kafka"). */}}
 {{- define "aimic.store.pod" -}}
 {{- $values := index .root.Values .component -}}
 automountServiceAccountToken: false

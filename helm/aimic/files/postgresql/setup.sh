@@ -12,7 +12,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     mv "$PGDATA.new" "$PGDATA"
 fi
 [ "$(cat "$PGDATA/PG_VERSION")" = 15 ] || {
-    echo "The data are of PostgreSQL $(cat "$PGDATA/PG_VERSION"), this image is 15. Restore a backup, see docs/backup.md."
+    echo "The data are of PostgreSQL $(cat "$PGDATA/PG_VERSION"), this image is 15. Start the image of that version, dump, and restore into a new volume."
     exit 1
 }
 chmod 0700 "$PGDATA" # a volume's group may have been given rights, with which the server would not start
