@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything installs into .venv; a bare Debian 12 with Python and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long up lint types metrics protos protos-check openapi openapi-check format install install-dev servers rolling faults bench bench-serving large chaos clean cluster-test
+.PHONY: help demo test test-long up lint types metrics protos protos-check openapi openapi-check format install install-dev servers rolling faults bench bench-serving large chaos clean cluster-test k8s
 SHELL := /bin/bash
 BIN := .venv/bin
 # Threads that spin while they wait would make every suite many times slower beside a busy neighbour.
@@ -83,6 +83,9 @@ rolling: install-dev ## 100,000 requests while versions are promoted and rolled 
 
 faults: install-dev servers ## Run N (40) histories of faults on the real servers; the last output is kept in docs/faults.txt; SEED=… replays one
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED),--number $(or $(N),40) --keep docs/faults.txt)
+
+k8s: install-dev servers ## Render k8s/small and k8s/production from the chart
+	PYTHONPATH=. $(BIN)/python scripts/kubernetes.py
 
 cluster-test: install-dev servers ## The chart on a real Kubernetes: docs/cluster.txt (KUBECONFIG: on yours; AIMIC_CLUSTER: a program that starts one)
 	$(BIN)/python -m tests.cluster --keep docs/cluster.txt

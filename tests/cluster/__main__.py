@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from tests.cluster import node
+from tests.cluster.browser import look
 from tests.cluster.kubernetes import CHART, ROOT, Cluster, is_ready, until
 from tests.cluster.life import upgrade_and_roll_back
 from tests.cluster.steps import Report
-from tests.cluster.work import Laboratory, alike, laboratory, same, trusting
+from tests.cluster.work import DATASET, Laboratory, alike, laboratory, same, trusting
 
 KILLED = ("ingest", "inference", "trainer", "kafka", "minio", "postgresql", "dashboard", "edge")
 MIB = 2**20
@@ -55,7 +56,7 @@ def _pages(lab: Laboratory) -> None:
         raise RuntimeError(f"pages: {stranger.status_code}, with the key {known.status_code}: {known.text[:200]}")
 
 
-def _work(cluster: Cluster, report: Report, lab: Laboratory) -> None:
+def _work(cluster: Cluster, report: Report, lab: Laboratory, picture: Path | None) -> None:
     with report.step("a drawn data set is imported"):
         report.say(f"  {lab.bring()}")
     with report.step("one network is cross-validated and its model registered"):
@@ -64,6 +65,8 @@ def _work(cluster: Cluster, report: Report, lab: Laboratory) -> None:
         until("inference serves", lambda: _all_ready(cluster), 120)
     with report.step("pages ask for the key and open with it"):
         _pages(lab)
+    with report.step("a browser shows the data set"):
+        look(f"https://{lab.edge}", lab.key, DATASET, picture)
     with report.step("REST and gRPC say the same, through the edge"):
         answers = lab.rest("first")
         same(answers, lab.over_grpc("first"))
@@ -106,10 +109,10 @@ def _uninstall(cluster: Cluster, report: Report) -> None:
     cluster.helm("uninstall", "aimic", "--wait")
 
 
-def _whole(cluster: Cluster, report: Report) -> None:
+def _whole(cluster: Cluster, report: Report, picture: Path | None) -> None:
     _install(cluster, report)
     with laboratory(cluster) as lab:
-        _work(cluster, report, lab)
+        _work(cluster, report, lab, picture)
         upgrade_and_roll_back(cluster, report, lab)
         _kill_each(cluster, report, lab)
     _uninstall(cluster, report)
@@ -119,6 +122,7 @@ def main() -> int:
     """0 when every step passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, help="write the output there")
+    parser.add_argument("--picture", type=Path, help="write there what the browser saw")
     parser.add_argument("--built", action="store_true", help="the images are built and loaded already")
     chosen = parser.parse_args()
     own = "KUBECONFIG" not in os.environ
@@ -134,7 +138,7 @@ def main() -> int:
             with report.step("images are in the node"):
                 report.say("  " + "\n  ".join(node.load_images(cluster, "small")))
         report.say(cluster.run("kubectl", "version"))
-        _whole(cluster, report)
+        _whole(cluster, report, chosen.picture)
         report.say("PASSED. NetworkPolicies were accepted; whether they are enforced depends on the cluster's plug-in.")
     except Exception as error:
         report.say(f"{error}\n{cluster.troubles()}")
