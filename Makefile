@@ -88,7 +88,7 @@ k8s: install-dev servers ## Render k8s/small and k8s/production from the chart
 	PYTHONPATH=. $(BIN)/python scripts/kubernetes.py
 
 cluster-test: install-dev servers ## The chart on a real Kubernetes: docs/cluster.txt (KUBECONFIG: on yours; AIMIC_CLUSTER: a program that starts one)
-	$(BIN)/python -m tests.cluster --keep docs/cluster.txt
+	$(BIN)/python -m tests.cluster --keda --keep docs/cluster.txt
 
 lint: install-dev ## ruff, import-linter
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.cluster import node
 from tests.cluster.browser import look
+from tests.cluster.keda import scale
 from tests.cluster.kubernetes import CHART, ROOT, Cluster, is_ready, until
 from tests.cluster.life import upgrade_and_roll_back
 from tests.cluster.steps import Report
@@ -109,11 +110,12 @@ def _uninstall(cluster: Cluster, report: Report) -> None:
     cluster.helm("uninstall", "aimic", "--wait")
 
 
-def _whole(cluster: Cluster, report: Report, picture: Path | None) -> None:
+def _whole(cluster: Cluster, report: Report, own: bool, picture: Path | None) -> None:
     _install(cluster, report)
     with laboratory(cluster) as lab:
         _work(cluster, report, lab, picture)
         upgrade_and_roll_back(cluster, report, lab)
+        scale(cluster, report, lab, own)
         _kill_each(cluster, report, lab)
     _uninstall(cluster, report)
 
@@ -123,6 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, help="write the output there")
     parser.add_argument("--picture", type=Path, help="write there what the browser saw")
+    parser.add_argument("--keda", action="store_true", help="start KEDA too, on a cluster of our own")
     parser.add_argument("--built", action="store_true", help="the images are built and loaded already")
     chosen = parser.parse_args()
     own = "KUBECONFIG" not in os.environ
@@ -132,13 +135,16 @@ def main() -> int:
         if own:
             with report.step("the cluster is up"):
                 started = node.up()
+        if own and chosen.keda:
+            with report.step("KEDA runs beside it"):
+                node.keda()
         if own and not chosen.built:
             with report.step("images are built"):
                 node.build_images()
             with report.step("images are in the node"):
                 report.say("  " + "\n  ".join(node.load_images(cluster, "small")))
         report.say(cluster.run("kubectl", "version"))
-        _whole(cluster, report, chosen.picture)
+        _whole(cluster, report, own, chosen.picture)
         report.say("PASSED. NetworkPolicies were accepted; whether they are enforced depends on the cluster's plug-in.")
     except Exception as error:
         report.say(f"{error}\n{cluster.troubles()}")

@@ -33,6 +33,11 @@ def down() -> None:
     _do(PROGRAM, "down", seconds=120)
 
 
+def keda() -> None:
+    """KEDA's operator beside the API server; it is built at the first time (13 minutes)."""
+    _do(PROGRAM, "keda", seconds=2400)
+
+
 def build_images() -> None:
     """Those of AIMIC, and stand-ins for the official ones; what is built already costs nothing."""
     _do(ROOT / "tests" / "cluster" / "images" / "stand-ins.sh", "base", *STAND_INS, seconds=1200)
