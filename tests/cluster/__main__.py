@@ -5,9 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from aimic.domain.job import Status
+from services.local.demo.cells import draw_set
 from tests.cluster import node
+from tests.cluster.backup import back_up, restore_anew
 from tests.cluster.browser import look
 from tests.cluster.keda import scale
 from tests.cluster.kubernetes import CHART, ROOT, Cluster, is_ready, until
@@ -17,6 +21,8 @@ from tests.cluster.work import DATASET, Laboratory, alike, laboratory, same, tru
 
 KILLED = ("ingest", "inference", "trainer", "kafka", "minio", "postgresql", "dashboard", "edge")
 MIB = 2**20
+LONG = 30
+"""Epochs of a training that lasts for as long as eight pods are killed."""
 
 
 def _all_ready(cluster: Cluster, without: tuple[str, ...] = ()) -> bool:
@@ -78,15 +84,28 @@ def _work(cluster: Cluster, report: Report, lab: Laboratory, picture: Path | Non
     report.say("Memory of each pod:\n" + "\n".join(_memory(cluster)))
 
 
+def _kill(cluster: Cluster, component: str) -> None:
+    """Without a grace time; until all are others than before, and ready."""
+    before = {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in cluster.pods(component)}
+    cluster.kubectl("delete", "pod", *before.values(), "--grace-period=0", "--force", timeout_s=60)
+
+    def back() -> bool:
+        now = {pod["metadata"]["uid"] for pod in cluster.pods(component)}
+        return len(now) == len(before) and not now & before.keys() and _all_ready(cluster)
+
+    until(f"{component} is back", back, 180)
+
+
 def _kill_each(cluster: Cluster, report: Report, lab: Laboratory) -> None:
-    """While one training runs, every pod in turn is killed without a grace time; then everything is still there."""
+    """While one training runs, every pod in turn is killed; then everything is still there."""
     before = lab.rest("first")
-    job = lab.start("second")
+    job = lab.start("second", LONG)
+    until("a trainer works on it", lambda: lab.client.jobs.show(job.id).status is Status.RUNNING, 60)
     for component in KILLED:
-        with report.step(f"{component} is killed and comes back, the training goes on"):
-            names = [pod["metadata"]["name"] for pod in cluster.pods(component)]
-            cluster.kubectl("delete", "pod", *names, "--grace-period=0", "--force", timeout_s=60)
-            until(f"{component} is back", lambda: _all_ready(cluster), 180)
+        lab.still_runs(job)
+        with report.step(f"{component} is killed during the training, and another takes its place"):
+            _kill(cluster, component)
+    lab.still_runs(job)
     with report.step("the training ends well all the same"):
         lab.finish(job, 900)
     with report.step("the first model answers as before, and the second answers"):
@@ -112,12 +131,27 @@ def _uninstall(cluster: Cluster, report: Report) -> None:
 
 def _whole(cluster: Cluster, report: Report, own: bool, picture: Path | None) -> None:
     _install(cluster, report)
-    with laboratory(cluster) as lab:
-        _work(cluster, report, lab, picture)
-        upgrade_and_roll_back(cluster, report, lab)
-        scale(cluster, report, lab, own)
-        _kill_each(cluster, report, lab)
-    _uninstall(cluster, report)
+    with tempfile.TemporaryDirectory(prefix="aimic-backup-") as made:
+        backup = Path(made)
+        with laboratory(cluster) as lab:
+            _work(cluster, report, lab, picture)
+            upgrade_and_roll_back(cluster, report, lab)
+            scale(cluster, report, lab, own)
+            _kill_each(cluster, report, lab)
+            before = lab.rest("first")
+            back_up(cluster, report, backup)
+        _uninstall(cluster, report)
+        restore_anew(cluster, report, backup)
+        with report.step("the first model answers as before"), laboratory(cluster) as lab:
+            until("every pod is ready", lambda: _all_ready(cluster), 180)
+            lab.pictures.mkdir(parents=True)
+            draw_set(lab.pictures)
+            alike(before, lab.rest("first"))
+
+
+def _revision() -> str:
+    command = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> int:
@@ -130,7 +164,7 @@ def main() -> int:
     chosen = parser.parse_args()
     own = "KUBECONFIG" not in os.environ
     cluster = Cluster(Path(os.environ.get("KUBECONFIG", node.CONFIG)), "aimic-test")
-    report, started = Report(), False
+    report, started, revision = Report(), False, _revision()
     try:
         if own:
             with report.step("the cluster is up"):
@@ -154,10 +188,7 @@ def main() -> int:
         if started:
             node.down()
     if chosen.keep:
-        revision = subprocess.run(
-            ("git", "-C", str(ROOT), "describe", "--always", "--dirty"), capture_output=True, text=True, check=True
-        )
-        report.keep(chosen.keep, revision.stdout.strip())
+        report.keep(chosen.keep, " ".join(sys.argv[1:]), revision)
     return 0
 
 

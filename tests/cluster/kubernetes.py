@@ -35,6 +35,16 @@ class Cluster:
         """`kubectl` in our namespace."""
         return self.run("kubectl", "-n", self.namespace, *words, timeout_s=timeout_s, check=check)
 
+    def pipe(self, *words: str, source: Path | None = None, target: Path | None = None) -> None:
+        """`kubectl` with a file as its input, or with one for its output."""
+        with (source or Path(os.devnull)).open("rb") as given, (target or Path(os.devnull)).open("wb") as out:
+            done = subprocess.run(
+                ("kubectl", "-n", self.namespace, *words),
+                env=self._environment, stdin=given, stdout=out, stderr=subprocess.PIPE, timeout=600, check=False,
+            )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)}: {done.stderr.decode(errors='replace').strip()[-2000:]}")
+
     def helm(self, *words: str, timeout_s: float = 120.0) -> str:
         """`helm` in our namespace."""
         return self.run(str(helm()), "-n", self.namespace, *words, timeout_s=timeout_s)

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aimic.client import Client, Retry
-from aimic.errors import AimicError
 from tests.cluster.kubernetes import CHART, Cluster
 from tests.cluster.steps import Report
 from tests.cluster.work import Laboratory, trusting
 
 SERVICES = ("ingest", "inference", "dashboard", "trainer")
 ONCE = Retry(attempts=1)
+CALLERS = 4
 
 
 @dataclass
@@ -25,26 +25,28 @@ class Load:
 
 @contextmanager
 def load(lab: Laboratory, model: str) -> Iterator[Load]:
-    """One request after the other, without a second try, until this ends."""
+    """Four callers, each one request after the other without a second try, until this ends."""
     seen, stop = Load(), threading.Event()
-    http = trusting(lab.edge, lab.authority)
 
     def ask() -> None:
+        http = trusting(lab.edge, lab.authority)
         with http, Client(f"https://{lab.edge}", lab.key, retry=ONCE, http=http) as client:
             while not stop.is_set():
                 try:
                     client.predict(model, lab.files())
                     seen.answered += 1
-                except AimicError as error:
-                    seen.lost.append(error.message)
+                except Exception as error:
+                    seen.lost.append(f"{type(error).__name__}: {error}")
 
-    thread = threading.Thread(target=ask)
-    thread.start()
+    threads = [threading.Thread(target=ask) for _ in range(CALLERS)]
+    for thread in threads:
+        thread.start()
     try:
         yield seen
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def _rolled_out(cluster: Cluster) -> None:

@@ -29,8 +29,8 @@ class Report:
             raise
         self.say(f"{time.monotonic() - started:6.1f} s  {name}")
 
-    def keep(self, path: Path, revision: str) -> None:
+    def keep(self, path: Path, arguments: str, revision: str) -> None:
         """Write everything that was said."""
         now = datetime.datetime.now(tz=datetime.UTC)
-        head = f"Output of `make cluster-test`, {now:%Y-%m-%d %H:%M} UTC, at {revision}.\n\n"
+        head = f"Output of `python -m tests.cluster {arguments}`, {now:%Y-%m-%d %H:%M} UTC, at {revision}.\n\n"
         path.write_text(head + "\n".join(self._lines) + "\n", encoding="utf-8")

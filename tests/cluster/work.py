@@ -23,10 +23,11 @@ from services.local.servers.ports import free_ports
 from tests.cluster.kubernetes import Cluster, until
 
 DATASET = "drawn-cells"
+EPOCHS = 6
 SETTINGS = TrainSettings(
     networks=("shufflenet_v2_x1_0",),
     split=SplitRequest(kind="kfold", k=3),
-    epochs=6,
+    epochs=EPOCHS,
     lr=3e-3,
     batch_size=16,
     image_size=64,
@@ -57,9 +58,15 @@ class Laboratory:
             raise RuntimeError("the data set is empty")
         return f"{count} images drawn, {sum(version.counts)} imported"
 
-    def start(self, model: str) -> Job:
+    def start(self, model: str, epochs: int = EPOCHS) -> Job:
         """Ask for a training."""
-        return self.client.jobs.create(JobRequest(dataset=DATASET, model=model, settings=SETTINGS))
+        settings = SETTINGS.model_copy(update={"epochs": epochs})
+        return self.client.jobs.create(JobRequest(dataset=DATASET, model=model, settings=settings))
+
+    def still_runs(self, job: Job) -> None:
+        """RuntimeError when it is over: then nothing was disturbed."""
+        if self.client.jobs.show(job.id).status.over:
+            raise RuntimeError("the training was over before this pod was killed: give it more epochs")
 
     def finish(self, job: Job, seconds: float = 600.0) -> Job:
         """Wait for its end, which has to be a good one."""
