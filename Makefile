@@ -11,7 +11,7 @@ TIMED := python3 scripts/timed.py
 LANES = python3 scripts/lanes.py "$(MAKE) --no-print-directory"
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: install ## Carry a drawn image set from import to prediction (ONCE=1: then stop; PROFILE=servers: on real servers)
 	$(BIN)/aimic demo $(if $(ONCE),--once) $(if $(PROFILE),--profile $(PROFILE))
